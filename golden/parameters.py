@@ -212,11 +212,11 @@ class ArrayParameters:
     def scale_queue(self) -> int:
         """Entries of the scale queue at a column's foot.
 
-        An entry is taken with the last beat of its group and freed when the column has drained:
-        after the mesh's skew, the rows and a few registers.
+        An entry is taken with the last beat of its group and can be taken again when the last
+        column has drained: after the mesh's skew, the rows and three registers.
         """
-        lifetime = self.mesh_rows + self.mesh_columns + self.band_rows + 6
-        return -(-lifetime // self.beats) + 1
+        lifetime = self.mesh_rows + self.mesh_columns + self.band_rows + 3
+        return -(-lifetime // self.beats)
 
 
 SETS = {parameters.name: parameters for parameters in (

@@ -1,0 +1,160 @@
+"""A band: the mesh of tiles that shares one row of dequantisers."""
+
+from amaranth import *
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from golden.parameters import ArrayParameters
+from hdl.block import Block, Use
+from hdl.foot import Foot, scale_layout, step_layout
+from hdl.row_sum import RowSum
+from hdl.tile import Tile
+
+__all__ = ["Band", "group_layout"]
+
+
+def group_layout(parameters: ArrayParameters) -> data.StructLayout:
+    """Layout of what ends a group: its place in the output tile, the bank and the scales."""
+    return data.StructLayout({
+        "first": 1, "final": 1, "bank": 1,
+        "scales": data.ArrayLayout(scale_layout(parameters), parameters.columns),
+    })
+
+
+class Band(Block):
+    """Mesh of tiles with operands registered between them, row sums in the west, feet in the south.
+
+    Activations travel east and weights south, each row and column of tiles one cycle later than
+    the one before. Operands are taken in every cycle; in a cycle without any, activations must be
+    zero. A group may follow another at once, but no sooner than after ``beats`` cycles.
+
+    Parameters
+    ----------
+    parameters : ArrayParameters
+
+    Members
+    -------
+    x : In(ArrayLayout(ArrayLayout(signed(x_bits), L), band_rows))
+        Activations.
+    w : In(ArrayLayout(ArrayLayout(w_bits, L), columns))
+        Weights.
+    last : In(1)
+        The operands end a group.
+    group : In(group_layout(parameters))
+        The group that ends; taken with ``last``.
+    freed : Out(1)
+        An entry of every scale queue is free again.
+    finished : Out(1)
+        Another output tile can be read, by addresses from this cycle on.
+    read_row, read_bank : In
+        Accumulators to read, from a bank whose output tile has finished.
+    result : Out(ArrayLayout(32, columns))
+        These accumulators, one cycle later.
+    """
+
+    def __init__(self, parameters: ArrayParameters):
+        p = parameters
+        self.tile, self.foot = Tile(p), Foot(p)
+        self.row_sum = RowSum(p) if p.w_format.max_zero else None
+        super().__init__(p, "band", {
+            "x":         In(data.ArrayLayout(self.tile.pe.mac.x, p.band_rows)),
+            "w":         In(data.ArrayLayout(self.tile.pe.mac.w, p.columns)),
+            "last":      In(1),
+            "group":     In(group_layout(p)),
+            "freed":     Out(1),
+            "finished":  Out(1),
+            "read_row":  In(range(p.band_rows)),
+            "read_bank": In(1),
+            "result":    Out(data.ArrayLayout(32, p.columns)),
+        }, uses=(self.tile, self.foot) + ((self.row_sum,) if self.row_sum else ()))
+
+    def elaborate(self, platform):
+        m = Module()
+        p = self.parameters
+
+        def delayed(signal, cycles: int, name: str, **options):
+            """``signal``, ``cycles`` later."""
+            for cycle in range(cycles):
+                register = Signal.like(signal, name=f"{name}_{cycle + 1}", **options)
+                m.d.sync += register.eq(signal)
+                signal = register
+            return signal
+
+        def part(values, index: int, size: int):
+            """Bits of the ``index``th ``size`` elements of an array."""
+            width = len(Value.cast(values)) // len(values) * size
+            return Value.cast(values).word_select(index, width)
+
+        tiles = [[Use(self.tile) for _ in range(p.mesh_columns)] for _ in range(p.mesh_rows)]
+        feet = [Use(self.foot) for _ in range(p.mesh_columns)]
+        row_sums = [Use(self.row_sum) for _ in range(p.mesh_rows)] if self.row_sum else []
+
+        for i, row in enumerate(tiles):
+            west_x = delayed(part(self.x, i, p.tile_rows), i, f"x_{i}", reset_less=True)
+            west_last = delayed(self.last, i, f"last_{i}", init=1)
+            for j, tile in enumerate(row):
+                m.submodules[f"tile_{i}_{j}"] = tile
+                m.d.comb += [
+                    tile.x_i.eq(row[j - 1].x_o if j else west_x),
+                    tile.last_i.eq(row[j - 1].last_o if j else west_last),
+                ]
+                if i:
+                    m.d.comb += [
+                        tile.w_i.eq(tiles[i - 1][j].w_o),
+                        tile.drain_i.eq(tiles[i - 1][j].drain_o),
+                    ]
+                else:
+                    m.d.comb += tile.w_i.eq(delayed(part(self.w, j, p.tile_columns), j, f"w_{j}",
+                                                    reset_less=True))
+        for i, row_sum in enumerate(row_sums):
+            m.submodules[f"row_sum_{i}"] = row_sum
+            m.d.comb += [
+                row_sum.x.eq(tiles[i][0].x_o),
+                row_sum.last.eq(tiles[i][0].last_o),
+            ]
+            if i:
+                m.d.comb += row_sum.drain_i.eq(row_sums[i - 1].drain_o)
+
+        # The bottom row of the first tile column leaves mesh_rows + 2 cycles after the operands.
+        begin = delayed(self.last, p.mesh_rows + 1, "begin")
+        tags = [delayed(tag, p.mesh_rows + 1, name, reset_less=True)
+                for tag, name in ((self.group.first, "first"), (self.group.final, "final"),
+                                  (self.group.bank, "bank"))]
+        step = Signal(step_layout(p))
+        with m.If(begin):
+            m.d.sync += [
+                step.valid.eq(1),
+                step.end.eq(p.band_rows == 1),
+                step.row.eq(p.band_rows - 1),
+                Cat(step.first, step.final, step.bank).eq(Cat(*tags)),
+            ]
+        with m.Else():
+            m.d.sync += [
+                step.valid.eq(step.valid & ~step.end),
+                step.end.eq(step.row == 1),
+                step.row.eq(step.row - 1),
+            ]
+
+        for j, foot in enumerate(feet):
+            m.submodules[f"foot_{j}"] = foot
+            m.d.comb += [
+                foot.sums.eq(tiles[-1][j].drain_o),
+                foot.step_i.eq(feet[j - 1].step_o if j else step),
+                foot.scales.eq(part(self.group.scales, j, p.tile_columns)),
+                foot.scales_valid.eq(self.last),
+                foot.read_row.eq(self.read_row),
+                foot.read_bank.eq(self.read_bank),
+                part(self.result, j, p.tile_columns).eq(foot.result),
+            ]
+            if row_sums:
+                m.d.comb += foot.row_sum_i.eq(feet[j - 1].row_sum_o if j else row_sums[-1].drain_o)
+
+        # `step_o` of the last foot is one cycle behind the sums that its dequantisers took.
+        end = feet[-1].step_o
+        m.d.comb += [
+            self.freed.eq(end.valid & end.end),
+            self.finished.eq(delayed(end.valid & end.end & end.final,
+                                     self.foot.dequantiser.LATENCY - 1, "finished_in")),
+        ]
+
+        return m

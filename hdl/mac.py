@@ -1,0 +1,145 @@
+"""Micro-architectures of the multiply-accumulate, Σ x·q of the lanes of one element.
+
+Each splits the work three ways: what the rows of a tile share, what its columns share, and what
+every processing element does by itself.
+"""
+
+from functools import reduce
+from operator import add
+
+from amaranth import *
+from amaranth.lib import data
+
+from golden.parameters import ArrayParameters
+from hdl.compressor import BitHeap, FullAdder
+
+__all__ = ["Mac", "Product", "ShiftAdd", "PairSum", "mac"]
+
+
+class Mac:
+    """Multiply-accumulate of ``lanes`` activations and weights.
+
+    Parameters
+    ----------
+    parameters : ArrayParameters
+        Formats, lanes and widths.
+
+    Attributes
+    ----------
+    x, w : ArrayLayout
+        Activations of a row and weights of a column, as they travel between tiles.
+    row, column : Layout
+        What a tile's row or column hands to its elements.
+    uses : tuple of Block
+        Blocks that :meth:`total` instantiates.
+    """
+
+    uses = ()
+
+    def __init__(self, parameters: ArrayParameters):
+        p = self.parameters = parameters
+        w_shape = signed(p.w_format.bits) if p.w_format.signed else unsigned(p.w_format.bits)
+        self.x = self.row = data.ArrayLayout(signed(p.x_format.bits), p.lanes)
+        self.w = self.column = data.ArrayLayout(w_shape, p.lanes)
+
+    def share_row(self, x):
+        """Expression of layout ``row`` for a row's activations."""
+        return x
+
+    def share_column(self, w):
+        """Expression of layout ``column`` for a column's weights."""
+        return w
+
+    def total(self, m: Module, row, column, acc) -> Value:
+        """``acc + Σ x·q``, modulo the accumulator's width."""
+        raise NotImplementedError
+
+    def negative(self, plane: int) -> bool:
+        """Whether weight bit ``plane`` counts negatively."""
+        return self.parameters.w_format.signed and plane == self.parameters.w_format.bits - 1
+
+
+class Product(Mac):
+    """Baseline: ``acc + Σ_l x_l * q_l`` with a multiplier for each lane."""
+
+    def total(self, m, row, column, acc):
+        return _tree([row[lane] * column[lane] for lane in range(self.parameters.lanes)]) + acc
+
+
+class ShiftAdd(Mac):
+    """MixPE's shift&add: ``acc + Σ_l Σ_b ±q_l[b] · (x_l << b)``, one addend for each weight bit.
+
+    The top bit of a signed weight counts negatively.
+    """
+
+    def total(self, m, row, column, acc):
+        positive, negative = [], []
+        for lane in range(self.parameters.lanes):
+            bits = Value.cast(column[lane])
+            for plane, bit in enumerate(bits):
+                addend = Mux(bit, row[lane], C(0, 1)).as_signed() << plane
+                (negative if self.negative(plane) else positive).append(addend)
+        total = _tree(positive) + acc
+        return total - _tree(negative) if negative else total
+
+
+class PairSum(Mac):
+    """One addend for each weight bit of each *pair* of lanes.
+
+    Two lanes and one weight bit ``b`` of each contribute ``x0·q0[b] + x1·q1[b]``, which is one of
+    0, x0, x1 and x0 + x1. The sum x0 + x1 is formed once for a row of the tile, the three select
+    lines once for a column, so an element selects and adds. It adds in one compressor tree that
+    takes the accumulator as one more addend, with a single carry-propagate adder at its end.
+    """
+
+    def __init__(self, parameters):
+        super().__init__(parameters)
+        pairs = parameters.lanes // 2
+        self.row = data.StructLayout({
+            "x":    self.x,
+            "pair": data.ArrayLayout(signed(parameters.x_format.bits + 1), pairs),
+        })
+        self.column = data.ArrayLayout(data.ArrayLayout(data.StructLayout(
+            {"first": 1, "second": 1, "both": 1}), parameters.w_format.bits), pairs)
+        self.adder = FullAdder(parameters)
+        self.uses = (self.adder,)
+
+    def share_row(self, x):
+        pairs = range(0, self.parameters.lanes, 2)
+        sums = [(x[lane] + x[lane + 1])[:len(x[lane]) + 1] for lane in pairs]
+        return Cat(x, *sums)
+
+    def share_column(self, w):
+        selects = []
+        for lane in range(0, self.parameters.lanes, 2):
+            for first, second in zip(Value.cast(w[lane]), Value.cast(w[lane + 1]), strict=True):
+                selects += [first & ~second, second & ~first, first & second]
+        return Cat(*selects)
+
+    def total(self, m, row, column, acc):
+        heap = BitHeap(self.parameters.sum_bits, self.adder)
+        heap.add(acc.as_unsigned())
+        for pair, planes in enumerate(column):
+            first, second, both = row.x[2 * pair], row.x[2 * pair + 1], row.pair[pair]
+            wide = [Value.cast(x) for x in (first, second)]
+            for plane, select in enumerate(planes):
+                addend = Signal(signed(len(both)), name=f"addend_{pair}_{plane}")
+                m.d.comb += addend.eq(
+                    Cat(*wide[0], wide[0][-1]) & select.first.replicate(len(addend))
+                    | Cat(*wide[1], wide[1][-1]) & select.second.replicate(len(addend))
+                    | Value.cast(both) & select.both.replicate(len(addend)))
+                heap.add(addend, shift=plane, negative=self.negative(plane))
+        return heap.total(m)
+
+
+def _tree(addends: list) -> Value:
+    """Sum by halves, so that the depth grows with the logarithm."""
+    while len(addends) > 1:
+        addends = [reduce(add, addends[i:i + 2]) for i in range(0, len(addends), 2)]
+    return addends[0]
+
+
+def mac(parameters: ArrayParameters) -> Mac:
+    """Micro-architecture that the set names."""
+    return {"product": Product, "shift_add": ShiftAdd, "pair_sum": PairSum}[parameters.mac](
+        parameters)

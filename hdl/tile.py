@@ -1,0 +1,140 @@
+"""Processing elements, and tiles of them."""
+
+from amaranth import *
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from golden.parameters import ArrayParameters
+from hdl.block import Block, Use
+from hdl.mac import mac
+
+__all__ = ["PE", "Tile"]
+
+
+class PE(Block):
+    """Output-stationary processing element: one accumulator and its shadow.
+
+    Adds Σ x·q of its lanes in each cycle. In a cycle with ``last`` the sum goes to the shadow and
+    the next one starts from 0, without a bubble. The shadows of a column form a shift register
+    that moves in every other cycle. The accumulator needs no reset: ``last`` clears it.
+
+    Parameters
+    ----------
+    parameters : ArrayParameters
+
+    Members
+    -------
+    row, column : In
+        Operands, in the layouts of the set's micro-architecture (:mod:`hdl.mac`).
+    last : In(1)
+        This cycle's operands end a group.
+    drain_i : In(signed(sum_bits))
+        Shadow of the element above.
+    drain_o : Out(signed(sum_bits))
+        This element's shadow.
+    """
+
+    def __init__(self, parameters: ArrayParameters):
+        self.mac = mac(parameters)
+        super().__init__(parameters, "pe", {
+            "row":     In(self.mac.row),
+            "column":  In(self.mac.column),
+            "last":    In(1),
+            "drain_i": In(signed(parameters.sum_bits)),
+            "drain_o": Out(signed(parameters.sum_bits)),
+        }, uses=self.mac.uses)
+
+    def elaborate(self, platform):
+        m = Module()
+
+        acc    = Signal(signed(self.parameters.sum_bits), reset_less=True)
+        shadow = Signal(signed(self.parameters.sum_bits), reset_less=True)
+        total  = Signal(signed(self.parameters.sum_bits))
+        m.d.comb += [
+            total.eq(self.mac.total(m, self.row, self.column, acc)),
+            self.drain_o.eq(shadow),
+        ]
+        m.d.sync += [
+            acc.eq(Mux(self.last, 0, total)),
+            shadow.eq(Mux(self.last, total, self.drain_i)),
+        ]
+
+        return m
+
+
+class Tile(Block):
+    """R by C elements that share their operands combinationally.
+
+    Operands arrive through registers, which pass them on to the next tile in the next cycle. Sums
+    leave below, bottom row first, one row in each cycle from the second after ``last_o``; those
+    of the tiles above follow without a gap, for a lower tile works one cycle later.
+
+    Latency from operands to ``drain_o``: 3 cycles for the bottom row. No operand is ever refused;
+    zero activations add nothing.
+
+    Parameters
+    ----------
+    parameters : ArrayParameters
+
+    Members
+    -------
+    x_i : In(ArrayLayout(ArrayLayout(signed(x_bits), L), R))
+        Activations of the rows; ``x_o`` passes them on.
+    w_i : In(ArrayLayout(ArrayLayout(w_bits, L), C))
+        Weights of the columns; ``w_o`` passes them on.
+    last_i : In(1)
+        The operands end a group; ``last_o`` passes it on.
+    drain_i : In(ArrayLayout(signed(sum_bits), C))
+        Sums from the tile above.
+    drain_o : Out(ArrayLayout(signed(sum_bits), C))
+        Sums for the tile below or the column's foot.
+    """
+
+    def __init__(self, parameters: ArrayParameters):
+        self.pe = PE(parameters)
+        x = data.ArrayLayout(self.pe.mac.x, parameters.tile_rows)
+        w = data.ArrayLayout(self.pe.mac.w, parameters.tile_columns)
+        drain = data.ArrayLayout(signed(parameters.sum_bits), parameters.tile_columns)
+        super().__init__(parameters, "tile", {
+            "x_i": In(x), "x_o": Out(x),
+            "w_i": In(w), "w_o": Out(w),
+            "last_i": In(1), "last_o": Out(1, init=1),
+            "drain_i": In(drain), "drain_o": Out(drain),
+        }, uses=(self.pe,))
+
+    def elaborate(self, platform):
+        m = Module()
+
+        # After a reset, a wave of `last` clears the accumulators behind whatever was in flight.
+        x, w = (Signal.like(port, name=name, reset_less=True)
+                for port, name in ((self.x_i, "x"), (self.w_i, "w")))
+        drain = Signal.like(self.drain_o, name="drain", reset_less=True)
+        m.d.sync += [
+            x.eq(self.x_i),
+            w.eq(self.w_i),
+            self.last_o.eq(self.last_i),
+        ]
+        m.d.comb += [self.x_o.eq(x), self.w_o.eq(w), self.drain_o.eq(drain)]
+
+        rows, columns = [], []
+        for name, layout, share, operands, shared in (
+                ("row", self.pe.mac.row, self.pe.mac.share_row, x, rows),
+                ("column", self.pe.mac.column, self.pe.mac.share_column, w, columns)):
+            for index, operand in enumerate(operands):
+                shared.append(Signal(layout, name=f"{name}_{index}"))
+                m.d.comb += Value.cast(shared[-1]).eq(share(operand))
+
+        for c, column in enumerate(columns):
+            above = self.drain_i[c]
+            for r, row in enumerate(rows):
+                m.submodules[f"pe_{r}_{c}"] = pe = Use(self.pe)
+                m.d.comb += [
+                    pe.row.eq(row),
+                    pe.column.eq(column),
+                    pe.last.eq(self.last_o),
+                    pe.drain_i.eq(above),
+                ]
+                above = pe.drain_o
+            m.d.sync += drain[c].eq(above)
+
+        return m
