@@ -1,0 +1,1 @@
+"""Area, timing and power of Verilog, mapped to a cell library."""

@@ -1,0 +1,317 @@
+"""Synthesis of Verilog to the cells of a library with Yosys and ABC."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from hdl import yosys
+from synth.liberty import Library
+from synth.netlist import Netlist, NetlistError
+
+__all__ = ["Block", "Memory", "Mapping", "synthesise", "simulation_model"]
+
+#: Area first, then at most 16 loads a net and the sizes that ``{D}`` needs (docs/synthesis.md).
+_ABC = "strash;ifraig;scorr;dc2;strash;dch;amap;topo;buffer,-c,-N,16;upsize,{D};dnsize,{D}"
+
+#: A delay in ps that no path exceeds: sizes stay least.
+_NO_HURRY = 10**6
+
+_READ = """
+read_liberty -lib -ignore_miss_func -ignore_miss_data_latch "{liberty}"
+read_verilog "{verilog}"
+hierarchy -check -top {top}
+{adders}
+synth -top {top} -booth {flatten} -run begin:fine
+write_json coarse.json
+write_rtlil coarse.il
+"""
+
+_MAP = """
+read_rtlil coarse.il
+{memories}
+synth -top {top} -booth -run fine:check
+dfflibmap -liberty "{liberty}"
+opt
+abc -liberty "{liberty}" -constr abc.constraints -D {delay} -script +{abc}
+opt_clean -purge
+check -assert
+write_json hierarchy.json
+setattr -mod -unset keep_hierarchy *
+flatten
+opt_clean -purge
+write_json netlist.json
+write_verilog -noattr netlist.v
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A module of the mapped hierarchy.
+
+    Parameters
+    ----------
+    module : str
+        Name.
+    instances : int
+        How often the design contains it.
+    area : float
+        Area in um2 of one instance, without the blocks inside it.
+    total : float
+        Area in um2 of one instance, with the blocks inside it.
+    """
+
+    module: str
+    instances: int
+    area: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A memory that became flip-flops; an ASIC would use SRAM or latches from some size on.
+
+    Parameters
+    ----------
+    module : str
+        Module of its storage, decoder and read multiplexers in the mapped hierarchy.
+    instances : int
+        How often the design contains it.
+    depth, width : int
+        Words, and bits of a word.
+    area : float
+        Area in um2 of one instance.
+    """
+
+    module: str
+    instances: int
+    depth: int
+    width: int
+    area: float
+
+    @property
+    def bits(self) -> int:
+        """Bits of one instance."""
+        return self.depth * self.width
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A design mapped to a library; gates are gate equivalents, areas over the least NAND2's.
+
+    Parameters
+    ----------
+    top : str
+        Top module.
+    library : Library
+        Its cells are those of the netlist.
+    directory : Path
+        Folder with ``netlist.v``, ``netlist.json`` (both flat) and logs.
+    blocks : tuple of Block
+        Modules, the top first. Without ``flatten`` one for each module of the source.
+    memories : tuple of Memory
+        Memories; their area is part of the blocks'.
+    """
+
+    top: str
+    library: Library
+    directory: Path
+    blocks: tuple[Block, ...]
+    memories: tuple[Memory, ...]
+
+    @property
+    def verilog(self) -> Path:
+        """Flat mapped netlist, Verilog."""
+        return self.directory / "netlist.v"
+
+    @cached_property
+    def netlist(self) -> Netlist:
+        """Flat mapped netlist. An instance name is its path in the hierarchy, joined by dots."""
+        return Netlist.load(self.directory / "netlist.json", self.top, self.library)
+
+    @cached_property
+    def cells(self) -> Counter:
+        """Number of instances of each cell."""
+        return Counter(instance.cell.name for instance in self.netlist.instances)
+
+    @property
+    def area(self) -> float:
+        """Area of all cells, um2."""
+        return sum(self.library.cells[name].area * count for name, count in self.cells.items())
+
+    @property
+    def sequential_area(self) -> float:
+        """Area of the flip-flops, um2."""
+        return sum(self.library.cells[name].area * count for name, count in self.cells.items()
+                   if self.library.cells[name].register)
+
+    @property
+    def memory_area(self) -> float:
+        """Area of the memories, um2."""
+        return sum(memory.area * memory.instances for memory in self.memories)
+
+    def gates(self, area: float | None = None) -> float:
+        """Gate equivalents of an area in um2; of the design's if absent."""
+        return (self.area if area is None else area) / self.library.nand2_area
+
+
+def synthesise(verilog: Path, top: str, library: Library, directory: Path, *,
+               flatten: bool = True, delay: float | None = None) -> Mapping:
+    """Map Verilog to cells; every design and every baseline goes through the same script.
+
+    Multiplications become Booth multipliers. An instance of a module whose name ends in
+    ``_full_adder`` (ports ``a``, ``b``, ``c``, ``s``, ``carry``) becomes the library's full adder,
+    if it has one, and is not optimised further.
+
+    Parameters
+    ----------
+    verilog : Path
+        Source.
+    top : str
+        Top module.
+    library : Library
+        Cells.
+    directory : Path
+        Folder for the results; made if needed.
+    flatten : bool
+        Whether to optimise across modules; otherwise each module is mapped once, however often it
+        is used.
+    delay : float, optional
+        Delay in ns that cells between registers are sized for; the smallest cells if absent.
+
+    Raises
+    ------
+    YosysError
+        If the source does not synthesise; ``read.log`` and ``map.log`` say more.
+    """
+    directory = directory.resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    adders = _adder_map(verilog.read_text(), library)
+    (directory / "adders.v").write_text(adders)
+    (directory / "abc.constraints").write_text(_constraints(library))
+    settings = {"liberty": library.path, "verilog": verilog.resolve(), "top": top, "abc": _ABC,
+                "adders": "techmap -map adders.v" if adders else "",
+                "flatten": "-flatten" if flatten else "",
+                "delay": _NO_HURRY if delay is None else round(1000 * delay)}
+    yosys.run(_READ.format(**settings), directory=directory, log=directory / "read.log")
+    memories, commands = _memories(json.loads((directory / "coarse.json").read_text())["modules"])
+    yosys.run(_MAP.format(memories=commands, **settings), directory=directory,
+              log=directory / "map.log")
+    modules = json.loads((directory / "hierarchy.json").read_text())["modules"]
+    blocks = _blocks(modules, top, library)
+    areas = {block.module: block for block in blocks}
+    return Mapping(top, library, directory, blocks, tuple(
+        Memory(module, areas[module].instances, depth, width, areas[module].total)
+        for module, depth, width in memories if module in areas))
+
+
+def simulation_model(mapping: Mapping) -> str:
+    """Verilog of the netlist with each cell written as its Boolean function.
+
+    It has the ports of the design and no cell models, so that it compiles and runs faster; net
+    ``17`` of :attr:`Mapping.netlist` is the wire ``n17``. Delays are zero.
+
+    Raises
+    ------
+    NetlistError
+        If a cell is neither combinational nor a flip-flop.
+    """
+    netlist = mapping.netlist
+    lines = [f"module {netlist.module} ({', '.join(netlist.ports)});"]
+    for name, (direction, bits) in netlist.ports.items():
+        lines.append(f"  {direction} [{len(bits) - 1}:0] {name};")
+        nets = [f"n{bit}" if isinstance(bit, int) else f"1'b{bit}" for bit in reversed(bits)]
+        joined = f"{{{', '.join(nets)}}}"
+        lines.append(f"  assign {joined} = {name};" if direction == "input"
+                     else f"  assign {name} = {joined};")
+    wires = {net for instance in netlist.instances for net in instance.nets.values()}
+    wires.update(netlist.port_nets("input"), netlist.port_nets("output"))
+    lines[1:1] = [f"  wire n{net};" for net in sorted(wires)]
+    for number, instance in enumerate(netlist.instances):
+        lines += _model(instance, f"q{number}")
+    return "\n".join([*lines, "endmodule", ""])
+
+
+def _model(instance, state):
+    """Verilog lines of a cell; ``state`` names its register."""
+    cell, register = instance.cell, instance.cell.register
+    names = {pin: f"n{net}" for pin, net in instance.nets.items()}
+    names |= {pin: f"1'b{value}" for pin, value in instance.constants.items()}
+    lines = []
+    if register:
+        names |= {register.state: state, register.complement: f"~{state}"}
+        clock, value = register.clock.verilog(names), register.next.verilog(names)
+        edges, choice = f"posedge {clock}", ""
+        for control, constant in ((register.clear, 0), (register.preset, 1)):
+            if control:
+                control = control.verilog(names)
+                edges += f" or posedge {control}"
+                choice += f"if ({control}) {state} <= {constant}; else "
+        lines += [f"  reg {state};", f"  always @({edges}) {choice}{state} <= {value};"]
+    for pin in cell.outputs:
+        if cell.pins[pin].function is None:
+            raise NetlistError(f"Cell {cell.name} of instance {instance.name} must be "
+                               "combinational or a flip-flop")
+        if pin in instance.nets:
+            lines.append(f"  assign {names[pin]} = {cell.pins[pin].function.verilog(names)};")
+    return lines
+
+
+def _adder_map(source, library):
+    """Verilog that replaces each ``*_full_adder`` of ``source`` by the library's cell."""
+    adder = library.full_adder
+    if adder is None:
+        return ""
+    pins = ", ".join(f".{pin}({port})" for pin, port in zip(
+        (*adder.inputs, adder.sum, adder.carry), ("a", "b", "c", "s", "carry"), strict=True))
+    return "".join(
+        f"module {name} (input a, b, c, output s, carry);\n  {adder.cell} cell ({pins});\n"
+        "endmodule\n" for name in re.findall(r"^module\s+(\w+_full_adder)\b", source, re.M))
+
+
+def _constraints(library):
+    """Surroundings of the logic, for ABC: the least buffer drives it, it drives four NANDs."""
+    driver = f"set_driving_cell {library.buffer}\n" if library.buffer else ""
+    return f"{driver}set_load {4 * library.nand2_load}\n"
+
+
+def _memories(modules):
+    """Memories of the coarse netlist as (future module, depth, width), and Yosys' commands."""
+    memories, commands = [], []
+    for module, contents in modules.items():
+        for name, cell in contents["cells"].items():
+            if cell["type"] != "$mem_v2" or not int(cell["parameters"]["WR_PORTS"], 2):
+                continue
+            label = "".join(c if c.isalnum() else "_" for c in name)
+            depth, width = (int(cell["parameters"][key], 2) for key in ("SIZE", "WIDTH"))
+            memories.append((f"{module}_{label}", depth, width))
+            commands.append(f'setattr -set submod "{label}" {module}/{name}')
+    if memories:
+        commands += ["submod", *(f"setattr -mod -set keep_hierarchy 1 {module}"
+                                 for module, _, _ in memories)]
+    return memories, "\n".join(commands)
+
+
+def _blocks(modules, top, library):
+    """Blocks of the mapped hierarchy, each before what it uses."""
+    counts = {name: Counter(cell["type"] for cell in contents["cells"].values())
+              for name, contents in modules.items()}
+    uses = {name: [used for used in counts[name] if used not in library.cells] for name in counts}
+    order = list(TopologicalSorter({name: uses[name] for name in _below(top, uses)}).static_order())
+    instances, own, total = Counter({top: 1}), {}, {}
+    for name in reversed(order):
+        for used in uses[name]:
+            instances[used] += instances[name] * counts[name][used]
+    for name in order:
+        own[name] = sum(library.cells[cell].area * count for cell, count in counts[name].items()
+                        if cell in library.cells)
+        total[name] = own[name] + sum(counts[name][used] * total[used] for used in uses[name])
+    return tuple(Block(name, instances[name], own[name], total[name]) for name in reversed(order))
+
+
+def _below(top, uses):
+    """``top`` and every module under it."""
+    return {top}.union(*(_below(used, uses) for used in uses[top]))

@@ -1,0 +1,82 @@
+"""A mapped netlist: cells of a library and the nets between them."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from synth.liberty import Cell, Library
+
+__all__ = ["NetlistError", "Instance", "Netlist"]
+
+
+class NetlistError(ValueError):
+    """A netlist cannot be analysed; one line says why."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A cell in the netlist, with the net or the constant at each connected pin."""
+
+    name: str
+    cell: Cell
+    nets: dict[str, int]
+    constants: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Netlist:
+    """Flat netlist of one module. A net is an integer; a constant is no net.
+
+    Parameters
+    ----------
+    module : str
+        Name of the module.
+    ports : dict of str to (str, list)
+        Direction, and the nets of the bits, the lowest first; ``"0"``, ``"1"`` or ``"x"`` for a
+        constant bit.
+    instances : list of Instance
+        Cells.
+    """
+
+    module: str
+    ports: dict[str, tuple[str, list]]
+    instances: list[Instance]
+
+    @classmethod
+    def load(cls, path: Path, module: str, library: Library) -> "Netlist":
+        """Read the JSON that Yosys' ``write_json`` writes of a flat mapped module.
+
+        Raises
+        ------
+        NetlistError
+            If an instance is not a cell of ``library``.
+        """
+        description = json.loads(path.read_text())["modules"][module]
+        ports = {name: (port["direction"], port["bits"])
+                 for name, port in description["ports"].items()}
+        instances = []
+        for name, cell in description["cells"].items():
+            if cell["type"] not in library.cells:
+                raise NetlistError(f"Instance {name} of {module} must be a cell of {library.name}, "
+                                   f"not {cell['type']}")
+            pins = {pin: bits[0] for pin, bits in cell["connections"].items() if bits}
+            nets = {pin: bit for pin, bit in pins.items() if isinstance(bit, int)}
+            constants = {pin: bit for pin, bit in pins.items() if isinstance(bit, str)}
+            instances.append(Instance(name, library.cells[cell["type"]], nets, constants))
+        return cls(module, ports, instances)
+
+    @cached_property
+    def loads(self) -> dict[int, float]:
+        """Capacitance in fF of the input pins on each net; wires and ports add nothing."""
+        loads = {}
+        for instance in self.instances:
+            for pin, net in instance.nets.items():
+                loads.setdefault(net, 0.0)
+                loads[net] += instance.cell.pins[pin].capacitance
+        return loads
+
+    def port_nets(self, direction: str) -> list[int]:
+        """Nets of the ports of a direction."""
+        return [bit for way, bits in self.ports.values() if way == direction
+                for bit in bits if isinstance(bit, int)]
