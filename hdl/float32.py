@@ -1,4 +1,9 @@
-"""Pieces of binary32 arithmetic: unpack, add, round, pack. All combinational."""
+"""Pieces of binary32 arithmetic, all combinational.
+
+A :class:`Float` is a code taken to pieces; :func:`add` and multipliers make an :class:`Exact` of
+it, which :func:`round_exact` turns into the next :class:`Float`. Roundings are to the nearest,
+ties to even; subnormal numbers and signed zeros are kept.
+"""
 
 from dataclasses import dataclass
 
@@ -6,8 +11,8 @@ from amaranth import *
 
 from golden.formats import FORMATS, Format
 
-__all__ = ["FP32", "SIGNIFICAND", "Float", "Sum", "unpack", "leading_zeros", "shift_right",
-           "round_even", "round_integer", "normalise", "add", "pack"]
+__all__ = ["FP32", "SIGNIFICAND", "named", "registered", "Float", "Exact", "unpack", "pack", "add",
+           "round_exact", "round_even", "round_integer", "leading_zeros", "shift_right"]
 
 FP32 = FORMATS["fp32"]
 
@@ -15,20 +20,35 @@ FP32 = FORMATS["fp32"]
 SIGNIFICAND = FP32.man_bits + 1
 
 
+def named(m: Module, name: str, value: Value) -> Signal:
+    """Signal that equals ``value``; an expression used twice would be written twice."""
+    signal = Signal.like(value, name=name)
+    m.d.comb += signal.eq(value)
+    return signal
+
+
+def registered(m: Module, pieces: "Float | Exact", enable: Value = C(1)) -> "Float | Exact":
+    """Same number one enabled cycle later."""
+    later = {name: Signal.like(value, name=name, reset_less=True)
+             for name, value in vars(pieces).items()}
+    with m.If(enable):
+        m.d.sync += [signal.eq(getattr(pieces, name)) for name, signal in later.items()]
+    return type(pieces)(**later)
+
+
 @dataclass(frozen=True)
 class Float:
-    """A number in pieces, ``(-1)**sign * significand * 2**(exponent - bias - man_bits)``.
+    """A floating-point number in pieces.
 
     Attributes
     ----------
     sign : unsigned(1)
     exponent : unsigned
-        As encoded, but 1 for a subnormal number; at most 1 for zero, so that no other number is
-        aligned to it.
+        As encoded.
     significand : unsigned
-        With the leading one.
+        With the leading one, which only a normal number has.
     infinite, nan : unsigned(1)
-        Exclude each other; the other pieces but the sign mean nothing then.
+        The other pieces but the sign mean nothing then; ``nan`` overrules ``infinite``.
     """
 
     sign: Value
@@ -37,30 +57,133 @@ class Float:
     infinite: Value
     nan: Value
 
-    def register(self, m: Module) -> "Float":
-        """Same number one cycle later."""
-        later = {}
-        for name, value in vars(self).items():
-            later[name] = Signal.like(value, name=name, reset_less=True)
-            m.d.sync += later[name].eq(value)
-        return Float(**later)
+    @property
+    def scale(self) -> Value:
+        """Exponent to calculate with: that of subnormal numbers is 1."""
+        return Cat(self.exponent[0] | ~self.significand[-1], self.exponent[1:])
 
 
-def _named(m, name, value):
-    """Signal that equals ``value``: an expression used twice would be written twice."""
-    signal = Signal.like(value, name=name)
-    m.d.comb += signal.eq(value)
-    return signal
+@dataclass(frozen=True)
+class Exact:
+    """A result before its rounding, ``word * 2**(exponent - bias - len(word) + 1)``.
+
+    Attributes
+    ----------
+    sign : unsigned(1)
+    exponent : unsigned
+        That of the word's highest bit, at least 1.
+    word : unsigned
+        Magnitude; its lowest bit also stands for ones below it.
+    fill : unsigned(1)
+        Continues the word without end: with 1 the magnitude is ``word + 1``. Only where the three
+        lowest bits are ones and the highest is not.
+    cancelled : unsigned(1)
+        Whether a zero is +0 whatever the sign.
+    infinite, nan : unsigned(1)
+        As in :class:`Float`.
+    """
+
+    sign: Value
+    exponent: Value
+    word: Value
+    fill: Value
+    cancelled: Value
+    infinite: Value
+    nan: Value
 
 
 def unpack(m: Module, code: Value, fmt: Format) -> Float:
     """Take a code of an IEEE format to pieces."""
     fraction, exponent = code[:fmt.man_bits], code[fmt.man_bits:-1]
-    normal  = _named(m, "normal", exponent.any())
-    special = _named(m, "special", exponent.all())
-    quiet   = _named(m, "quiet", fraction.any())
-    return Float(code[-1], Cat(exponent[0] | ~normal, exponent[1:]), Cat(fraction, normal),
-                 special & ~quiet, special & quiet)
+    special = named(m, "special", exponent.all())
+    quiet   = named(m, "quiet", fraction.any())
+    return Float(sign=code[-1], exponent=exponent, significand=Cat(fraction, exponent.any()),
+                 infinite=special & ~quiet, nan=special & quiet)
+
+
+def pack(m: Module, number: Float) -> Value:
+    """Encode in binary32, NaN in the canonical way."""
+    special = named(m, "special", number.infinite | number.nan)
+    return Cat(Mux(special, number.nan.shift_left(FP32.man_bits - 1), number.significand[:FP32.man_bits]),
+               number.exponent | special.replicate(FP32.exp_bits), number.sign & ~number.nan)
+
+
+def add(m: Module, a: Float, b: Float) -> Exact:
+    """Add two numbers of binary32.
+
+    The number with the lower exponent is shifted. Where the exponents are equal a difference may
+    be negative, and is then complemented without the carry, which :attr:`Exact.fill` stands for.
+    """
+    difference = named(m, "difference", a.scale - b.scale)
+    swap       = difference[-1]
+    subtract   = named(m, "subtract", a.sign ^ b.sign)
+    big        = named(m, "big", Mux(swap, b.significand, a.significand))
+
+    # If b is the bigger the distance is -difference = ~difference + 1. The word's three low bits
+    # keep what rounding must know after a shift back by one: two bits, and the ones below them.
+    small = named(m, "small", Mux(swap, Cat(C(0, 2), a.significand, C(0, 1)),
+                                  Cat(C(0, 3), b.significand)))
+    small = shift_right(m, small, difference[:-1] ^ swap.replicate(FP32.exp_bits))
+    total    = named(m, "total", (Cat(C(1, 1), C(0, 3), big)
+                                  + Cat(subtract, small ^ subtract.replicate(len(small))))[1:])
+    negative = named(m, "negative", subtract & ~total[-1])
+    word     = Cat(total[:-1] ^ negative.replicate(len(small)), total[-1] & ~subtract)
+
+    infinite = named(m, "infinite", a.infinite | b.infinite)
+    bigger   = Mux(a.infinite | ~(swap | b.infinite), a.sign, b.sign)
+    return Exact(sign=bigger ^ (negative & ~infinite), word=word,
+                 exponent=(Mux(swap, b.scale, a.scale) + 1)[:FP32.exp_bits],
+                 fill=negative, cancelled=subtract & ~infinite, infinite=infinite,
+                 nan=a.nan | b.nan | (a.infinite & b.infinite & subtract))
+
+
+def round_exact(m: Module, exact: Exact, *, subnormal: bool = True,
+                overflow: bool = True) -> Float:
+    """Round to binary32.
+
+    Parameters
+    ----------
+    exact : Exact
+        At least ``SIGNIFICAND`` bits wide.
+    subnormal, overflow : bool
+        Whether the result can be subnormal, and too large. If not, logic is saved.
+    """
+    zeros, zero = leading_zeros(m, exact.word)
+    if subnormal:
+        limit = named(m, "limit", exact.exponent - 1)
+        zeros = named(m, "shift", Mux(limit < zeros, limit, zeros)[:len(zeros)])
+    word = exact.word
+    for level, bit in reversed(list(enumerate(zeros))):
+        step = 1 << level
+        word = named(m, "shifted", Mux(bit, Cat(exact.fill.replicate(step), word[:-step]), word))
+
+    # A carry out of the fraction moves to the next exponent, from subnormal to normal also.
+    drop     = len(word) - SIGNIFICAND
+    exponent = (exact.exponent - zeros)[:len(exact.exponent)] & word[-1].replicate(
+        len(exact.exponent))
+    body     = named(m, "body", Cat(word[drop:-1], exponent) + round_even(word, drop))
+    exponent = body[FP32.man_bits:FP32.man_bits + FP32.exp_bits]
+    too_big  = body[FP32.man_bits:] >= 2**FP32.exp_bits - 1 if overflow else C(0)
+    return Float(sign=exact.sign & ~(zero & exact.cancelled), exponent=exponent,
+                 significand=Cat(body[:FP32.man_bits], word[-1] | body[FP32.man_bits]),
+                 infinite=exact.infinite | too_big, nan=exact.nan)
+
+
+def round_even(word: Value, drop: int) -> Value:
+    """Increment, 0 or 1, that rounds ``word >> drop`` to the nearest, ties to even."""
+    return word[drop - 1] & (word[:drop - 1].any() | word[drop]) if drop else C(0)
+
+
+def round_integer(m: Module, integer: Value) -> Value:
+    """Round an unsigned integer to ``SIGNIFICAND`` significant bits.
+
+    The result has the width of ``integer``, which must hold it.
+    """
+    rounded = named(m, "rounded", integer)
+    for drop in range(1, len(integer) - SIGNIFICAND + 1):
+        with m.If(integer[SIGNIFICAND + drop - 1]):
+            m.d.comb += rounded.eq((integer[drop:] + round_even(integer, drop)).shift_left(drop))
+    return rounded
 
 
 def leading_zeros(m: Module, word: Value) -> "tuple[Value, Value]":
@@ -76,79 +199,17 @@ def leading_zeros(m: Module, word: Value) -> "tuple[Value, Value]":
     if len(word) == 1:
         return C(0, 0), ~word
     half = 1 << (len(word) - 1).bit_length() - 1
-    low, low_zero   = leading_zeros(m, word[:-half]) if len(word) > half else (C(0, 0), C(1))
+    low, low_zero   = leading_zeros(m, word[:-half])
     high, high_zero = leading_zeros(m, word[-half:])
-    high_zero = _named(m, "zero", high_zero)
-    count = _named(m, "zeros", Cat(Mux(high_zero, low, high), high_zero))
-    return count, high_zero & low_zero
+    high_zero = named(m, "zero", high_zero)
+    return named(m, "zeros", Cat(Mux(high_zero, low, high), high_zero)), high_zero & low_zero
 
 
 def shift_right(m: Module, word: Value, amount: Value) -> Value:
-    """Shift to the right; the lowest bit also keeps whether a one was lost.
-
-    Any amount is served; from ``len(word)`` on only that bit is left.
-    """
+    """Shift to the right by any amount; the lowest bit also stands for the ones that are lost."""
     levels = (len(word) - 1).bit_length()
     for level, bit in enumerate(amount[:levels]):
         step = 1 << level
-        lost = word[:step + 1].any()
-        word = _named(m, "shifted", Mux(bit, Cat(lost, word[step + 1:]), word))
-    if len(amount) > levels:
-        word = _named(m, "shifted", Mux(amount[levels:].any(), word.any(), word))
-    return word
-
-
-def round_even(word: Value, drop: int) -> Value:
-    """Increment, 0 or 1, that rounds ``word >> drop`` to the nearest, ties to even."""
-    if drop == 0:
-        return C(0)
-    return word[drop - 1] & (word[:drop - 1].any() | word[drop])
-
-
-def round_integer(m: Module, integer: Value) -> Value:
-    """Round an unsigned integer to ``SIGNIFICAND`` significant bits.
-
-    The result has the width of ``integer``, which must hold it.
-    """
-    rounded = Signal.like(integer, name="rounded")
-    m.d.comb += rounded.eq(integer)
-    for drop in range(1, len(integer) - SIGNIFICAND + 1):
-        with m.If(integer[SIGNIFICAND + drop - 1]):
-            m.d.comb += rounded.eq((integer[drop:] + round_even(integer, drop)) << drop)
-    return rounded
-
-
-def normalise(m: Module, word: Value, exponent: Value, *, fill: Value = C(0),
-              subnormal: bool = True) -> "tuple[Value, Value, Value]":
-    """Shift a word up to its leading one and round it to binary32.
-
-    The word's value is ``word * 2**(exponent - bias - len(word) + 1)``: ``exponent`` is that of a
-    number with the highest bit set.
-
-    Parameters
-    ----------
-    word : unsigned
-    exponent : unsigned
-        At least 1.
-    fill : unsigned(1)
-        What is shifted in from below.
-    subnormal : bool
-        Whether the result may be subnormal. If not, logic is saved.
-
-    Returns
-    -------
-    exponent : unsigned
-        As encoded, with room for overflow.
-    fraction : unsigned(FP32.man_bits)
-    zero : unsigned(1)
-        Whether ``word`` is zero.
-    """
-    zeros, zero = leading_zeros(m, word)
-    if subnormal:
-        zeros = _named(m, "shift", Mux(zeros < exponent, zeros, (exponent - 1)[:len(zeros)]))
-    word = Cat(fill.replicate(len(word)), word)
-    for level in reversed(range(len(zeros))):
-        step = 1 << level
-        word = _named(m, "shifted", Mux(zeros[level], word << step, word)[:len(word)])
-    word = word[len(word) // 2:]
-    return word, zero
+        word = named(m, "shifted", Mux(bit, Cat(word[:step + 1].any(), word[step + 1:]), word))
+    beyond = amount[levels:].any()
+    return named(m, "shifted", Mux(beyond, word.any(), word))
