@@ -92,7 +92,7 @@ def pack(weights: GroupedWeights) -> tuple[NDArray[np.int32], NDArray[np.int32]]
 
 def _columns(words: NDArray[np.int32]) -> NDArray[np.int64]:
     """Nibbles in the order of the columns."""
-    nibbles = words.view(np.uint32)[:, :, None] >> _SHIFTS & 15  # a shift of int32 drags its sign
+    nibbles = words.view(np.uint32)[:, :, None] >> _SHIFTS & 15
     return nibbles.reshape(len(words), -1).astype(np.int64)
 
 

@@ -451,13 +451,13 @@ SOUND = FIXTURE.read_bytes()
 HEADER = 8 + int.from_bytes(SOUND[:8], "little")
 
 
-@settings(deadline=timedelta(seconds=10), max_examples=300)
+@settings(deadline=timedelta(seconds=10))
 @given(content=st.binary(max_size=200), sized=st.booleans())
 def test_any_bytes(anything, content, sized):
     read_or_refuse(anything, len(content).to_bytes(8, "little") * sized + content)
 
 
-@settings(deadline=timedelta(seconds=10), max_examples=300)
+@settings(deadline=timedelta(seconds=10))
 @given(edits=st.lists(st.tuples(st.integers(0, HEADER - 1), st.binary(max_size=3),
                                 st.integers(0, 8)), min_size=1, max_size=4),
        sized=st.booleans())
@@ -478,7 +478,7 @@ ENTRIES = st.fixed_dictionaries({
 })
 
 
-@settings(deadline=timedelta(seconds=10), max_examples=300)
+@settings(deadline=timedelta(seconds=10))
 @given(header=st.dictionaries(st.sampled_from([*layer(), "a.g_idx", "__metadata__"]),
                               ENTRIES | NUMBERS), size=st.integers(0, 64))
 def test_any_entries(anything, header, size):
