@@ -39,12 +39,13 @@ opt
 abc -liberty "{liberty}" -constr abc.constraints -D {delay} -script +{abc}
 opt_clean -purge
 check -assert
+rename -enumerate -pattern _%_
 write_json hierarchy.json
 setattr -mod -unset keep_hierarchy *
 flatten
 opt_clean -purge
 write_json netlist.json
-write_verilog -noattr netlist.v
+write_verilog -noattr -simple-lhs netlist.v
 """
 
 
@@ -109,7 +110,9 @@ class Mapping:
     library : Library
         Its cells are those of the netlist.
     directory : Path
-        Folder with ``netlist.v``, ``netlist.json`` (both flat) and logs.
+        Folder with the flat netlist as ``netlist.v`` and ``netlist.json``, and logs.
+    netlist : Netlist
+        Flat netlist. An instance's name is its path in the hierarchy, joined by dots.
     blocks : tuple of Block
         Modules, the top first. Without ``flatten`` one for each module of the source.
     memories : tuple of Memory
@@ -119,6 +122,7 @@ class Mapping:
     top: str
     library: Library
     directory: Path
+    netlist: Netlist
     blocks: tuple[Block, ...]
     memories: tuple[Memory, ...]
 
@@ -126,11 +130,6 @@ class Mapping:
     def verilog(self) -> Path:
         """Flat mapped netlist, Verilog."""
         return self.directory / "netlist.v"
-
-    @cached_property
-    def netlist(self) -> Netlist:
-        """Flat mapped netlist. An instance name is its path in the hierarchy, joined by dots."""
-        return Netlist.load(self.directory / "netlist.json", self.top, self.library)
 
     @cached_property
     def cells(self) -> Counter:
@@ -203,7 +202,8 @@ def synthesise(verilog: Path, top: str, library: Library, directory: Path, *,
     modules = json.loads((directory / "hierarchy.json").read_text())["modules"]
     blocks = _blocks(modules, top, library)
     areas = {block.module: block for block in blocks}
-    return Mapping(top, library, directory, blocks, tuple(
+    netlist = Netlist.load(directory / "netlist.json", top, library)
+    return Mapping(top, library, directory, netlist, blocks, tuple(
         Memory(module, areas[module].instances, depth, width, areas[module].total)
         for module, depth, width in memories if module in areas))
 

@@ -1,0 +1,275 @@
+"""Energy of a mapped netlist from the switching activity of a simulation."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from synth.boolean import states
+from synth.mapping import Mapping
+from synth.netlist import NetlistError
+from synth.timing import Timing
+
+__all__ = ["KINDS", "Activity", "Share", "Power", "estimate"]
+
+#: What energy is split by: nets and cells of logic, of registers, the clock pins of registers
+#: with their capacitance, and the input capacitance that the surroundings charge.
+KINDS = ("combinational", "sequential", "clock", "inputs")
+
+_NET = re.compile(r"\(n(\d+) \(T0 (\d+)\) \(T1 (\d+)\).*?\(TC (\d+)\)\)")
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Activity of nets: ``high``, share of the time at one, and ``toggles``, edges in the run."""
+
+    high: dict[int, float]
+    toggles: dict[int, int]
+
+    @classmethod
+    def load(cls, path: Path) -> "Activity":
+        """Read the SAIF file of a run of :func:`synth.mapping.simulation_model`.
+
+        Raises
+        ------
+        NetlistError
+            If the file has no net.
+        """
+        high, toggles = {}, {}
+        for match in _NET.finditer(path.read_text()):
+            net, low_time, high_time, count = map(int, match.groups())
+            high[net] = high_time / max(1, low_time + high_time)
+            toggles[net] = count
+        if not high:
+            raise NetlistError(f"Activity {path} must be that of a simulation model")
+        return cls(high, toggles)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Part of the power: energies in fJ in a clock cycle, leakage in nW."""
+
+    switching: float = 0.0
+    internal: float = 0.0
+    leakage: float = 0.0
+
+    def __add__(self, other: "Share") -> "Share":
+        return Share(self.switching + other.switching, self.internal + other.internal,
+                     self.leakage + other.leakage)
+
+    @property
+    def dynamic(self) -> float:
+        """Energy without leakage, fJ in a cycle."""
+        return self.switching + self.internal
+
+    def energy(self, period: float) -> float:
+        """Energy of a cycle in fJ for a clock period in ns."""
+        return self.dynamic + self.leakage * period * 1e-3
+
+    def power(self, period: float) -> float:
+        """Power in mW for a clock period in ns."""
+        return self.energy(period) / period * 1e-3
+
+
+@dataclass(frozen=True)
+class Power:
+    """Result of :func:`estimate`.
+
+    Parameters
+    ----------
+    cycles : float
+        Clock cycles of the run.
+    kinds : dict of str to Share
+        By kind, :data:`KINDS`.
+    blocks : dict of str to Share
+        By the path of the block that contains the cell; the top is the empty path. Input
+        capacitance belongs to no block.
+    """
+
+    cycles: float
+    kinds: dict[str, Share]
+    blocks: dict[str, Share]
+
+    @property
+    def total(self) -> Share:
+        """Sum of all kinds."""
+        return sum(self.kinds.values(), Share())
+
+    def operation(self, period: float, operations: float) -> float:
+        """Energy in fJ of an operation, of which a cycle has ``operations``, period in ns."""
+        return self.total.energy(period) / operations
+
+
+def estimate(mapping: Mapping, activity: Activity, timing: Timing, clock: str = "clk") -> Power:
+    """Sum the energy of every net and cell.
+
+    Switching is ½ C V² for each edge of a net, C that of the pins on it. Internal energy is
+    interpolated in the ``internal_power`` tables for each edge of a pin; conditional tables are
+    weighted by the share of the time in their states, those of an output also by the activity of
+    the input that causes the edge. Leakage is weighted by the share of the time in each state.
+    The pins of a cell are taken as independent; rising and falling edges as equally many.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        Design.
+    activity : Activity
+        Of a run on its simulation model. Delays are zero there: glitches are left out.
+    timing : Timing
+        Gives the transition times.
+    clock : str
+        Port of the clock; its edges count the cycles.
+
+    Raises
+    ------
+    NetlistError
+        If the clock does not tick, or a net is not in the activity.
+    """
+    netlist = mapping.netlist
+    if clock not in netlist.ports:
+        raise NetlistError(f"Clock must be a port of {netlist.module}, not {clock}")
+    clock_net, = netlist.ports[clock][1]
+    cycles = activity.toggles.get(clock_net, 0) / 2
+    if not cycles:
+        raise NetlistError(f"Clock {clock} must tick in the run")
+    nets = {net for instance in netlist.instances for net in instance.nets.values()}
+    if missing := sorted(nets - activity.toggles.keys()):
+        raise NetlistError(f"Net n{missing[0]} must be in the activity of {netlist.module}")
+    model = _Model(mapping, activity, timing, cycles, clock_net)
+    kinds, blocks = defaultdict(Share), defaultdict(Share)
+    groups = defaultdict(list)
+    for instance in netlist.instances:
+        groups[instance.cell.name].append(instance)
+    for instances in groups.values():
+        for instance, shares in zip(instances, model.shares(instances), strict=True):
+            for kind, share in shares:
+                kinds[kind] += share
+                blocks[instance.name.rpartition(".")[0]] += share
+    for net in set(netlist.port_nets("input")) - {clock_net}:
+        kinds["inputs"] += Share(switching=model.switching(net))
+    return Power(cycles, {kind: kinds[kind] for kind in KINDS}, dict(blocks))
+
+
+class _Model:
+    def __init__(self, mapping, activity, timing, cycles, clock_net):
+        self.netlist, self.library = mapping.netlist, mapping.library
+        self.activity, self.timing, self.cycles = activity, timing, cycles
+        self.clock_net = clock_net
+
+    def switching(self, net):
+        """Energy of a net in a cycle, fJ."""
+        return self._charge(self.netlist.loads.get(net, 0.0), net)
+
+    def shares(self, instances):
+        """Pairs of kind and share for each of some instances of one cell."""
+        cell = instances[0].cell
+        probability = self._states(cell, instances)
+        leakage = self._leakage(cell, probability)
+        internal, clocked = np.zeros(len(instances)), np.zeros(len(instances))
+        for pin in cell.pins:
+            energy = self._internal(cell, pin, instances, probability)
+            if cell.pins[pin].clock:
+                clocked += energy
+            else:
+                internal += energy
+        logic = "sequential" if cell.register else "combinational"
+        for place, instance in enumerate(instances):
+            switching = sum(self.switching(instance.nets[pin]) for pin in cell.outputs
+                            if pin in instance.nets)
+            charge = sum(self._charge(cell.pins[pin].capacitance, instance.nets[pin])
+                         for pin in cell.inputs if instance.nets.get(pin) == self.clock_net)
+            yield ((logic, Share(switching, float(internal[place]), float(leakage[place]))),
+                   ("clock", Share(charge, float(clocked[place]))))
+
+    def _charge(self, capacitance, net):
+        return 0.5 * capacitance * self.library.voltage ** 2 * self._toggles(net)
+
+    def _toggles(self, net):
+        """Edges of a net in a cycle."""
+        return self.activity.toggles.get(net, 0) / self.cycles
+
+    def _states(self, cell, instances):
+        """Share of the time in each state of a cell's :func:`_values`, for each instance."""
+        names = [*cell.inputs, *([cell.register.state] if cell.register else [])]
+        result = np.ones((1, len(instances)))
+        for name in names:
+            high = np.array([self._high(instance, name) for instance in instances])
+            result = np.concatenate([result * (1 - high), result * high])
+        return result
+
+    def _high(self, instance, name):
+        """Share of the time that an input or the state of a register is one."""
+        if name in instance.cell.pins:
+            if name in instance.nets:
+                return self.activity.high[instance.nets[name]]
+            return float(instance.constants.get(name) == "1")
+        register = instance.cell.register
+        for pin, net in instance.nets.items():
+            function = instance.cell.pins[pin].function
+            if function and function.symbol in (register.state, register.complement):
+                high = self.activity.high[net]
+                return high if function.symbol == register.state else 1 - high
+        return 0.5
+
+    @staticmethod
+    def _leakage(cell, probability):
+        """Mean leakage, nW; states that no condition names leak as the cell does in general."""
+        values, rest, general = _values(cell), 1.0, 0.0
+        total = np.zeros(probability.shape[1])
+        for when, leakage in cell.leakage:
+            if when is None:
+                general = leakage
+            else:
+                share = when.table(values) @ probability
+                total += leakage * share
+                rest = rest - share
+        return total + general * np.maximum(rest, 0)
+
+    def _internal(self, cell, pin, instances, probability):
+        """Energy in a cycle of the edges at a pin, fJ."""
+        energies = cell.pins[pin].energies
+        toggles = np.array([self._toggles(instance.nets[pin]) if pin in instance.nets else 0.0
+                            for instance in instances])
+        if not energies or not toggles.any():
+            return np.zeros(len(instances))
+        values = _values(cell)
+        output = cell.pins[pin].direction == "output"
+        weights, results = [], []
+        for energy in energies:
+            for related in energy.related or (pin,):
+                mask = energy.when.table(values) if energy.when else np.bool_(True)
+                weight = np.broadcast_to(mask, len(probability)) @ probability
+                if output:
+                    weight = weight * [max(self._toggles(instance.nets[related]), 1e-9)
+                                       if related in instance.nets else 0.0
+                                       for instance in instances]
+                weights.append(weight)
+                results.append([self._edge(energy, instance, pin, related)
+                                for instance in instances])
+        weights, results = np.array(weights), np.array(results)
+        total = (weights * results).sum(axis=0)
+        if output:
+            # One of the inputs caused each edge.
+            total /= np.maximum(weights.sum(axis=0), 1e-30)
+        return toggles * total
+
+    def _edge(self, energy, instance, pin, related):
+        """Energy of an edge, the mean of a rise and a fall, fJ."""
+        slews = self.timing.slews.get(instance.nets.get(related), (0.0, 0.0))
+        load = self.netlist.loads.get(instance.nets[pin], 0.0) if pin in instance.nets else 0.0
+        return sum(table(slew, load) for table, slew in zip(energy.edges, slews, strict=True)
+                   if table) / 2
+
+
+def _values(cell):
+    """Value of each name that a condition may use, in each state of a cell."""
+    names = [*cell.inputs, *([cell.register.state] if cell.register else [])]
+    values = states(names)
+    if cell.register:
+        values[cell.register.complement] = ~values[cell.register.state]
+    for pin in cell.outputs:
+        if cell.pins[pin].function:
+            values[pin] = cell.pins[pin].function.table(values)
+    return values
