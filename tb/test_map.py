@@ -1,0 +1,156 @@
+"""Mapping: areas, adder cells, blocks and memories, and the netlist's function by proof."""
+
+import pytest
+
+from hdl import yosys
+from synth.liberty import Library
+from synth.mapping import Block, Memory, simulation_model, synthesise
+from synth.timing import analyse
+from tb.test_liberty import MINI
+
+FULL_ADDER = """
+module demo_full_adder (input a, b, c, output s, carry);
+  assign s = a ^ b ^ c;
+  assign carry = a & b | c & (a | b);
+endmodule
+"""
+
+TREE = FULL_ADDER + """
+module demo_row (input [3:0] a, b, c, output [3:0] s, carry);
+  demo_full_adder add [3:0] (.a(a), .b(b), .c(c), .s(s), .carry(carry));
+endmodule
+module demo (input clk, rst, input [3:0] a, b, c, output reg [7:0] y);
+  wire [3:0] s, carry, s1, carry1;
+  demo_row first (.a(a), .b(b), .c(c), .s(s), .carry(carry));
+  demo_row second (.a(s), .b(b), .c(4'd9), .s(s1), .carry(carry1));
+  always @(posedge clk)
+    if (rst) y <= 0; else y <= a * b + s1 + (carry << 1) + (carry1 << 1);
+endmodule
+"""
+
+MEMORY = """
+module store (input clk, write, input [1:0] address, input [2:0] d, output [2:0] q);
+  reg [2:0] words [0:3];
+  assign q = words[address];
+  always @(posedge clk) if (write) words[address] <= d;
+endmodule
+module pair (input clk, write, input [1:0] address, input [2:0] d, output [2:0] q);
+  wire [2:0] middle;
+  store first (clk, write, address, d, middle);
+  store second (clk, write, address, middle, q);
+endmodule
+"""
+
+PRODUCT = """
+module product (input clk, input signed [7:0] a, b, output reg signed [15:0] y);
+  reg signed [7:0] ar, br;
+  always @(posedge clk) begin ar <= a; br <= b; y <= ar * br; end
+endmodule
+"""
+
+PROOF = """
+read_verilog {gold}
+hierarchy -top {top}
+proc
+flatten
+memory
+rename {top} gold
+read_verilog {gate}
+rename {top} gate
+proc
+async2sync
+miter -equiv -make_assert -flatten gold gate miter
+hierarchy -top miter
+opt -full
+sat -verify -prove-asserts -tempinduct -seq 1 -maxsteps 8 miter
+"""
+
+
+def synthesised(folder, source, top, library, **options):
+    (folder / "source.v").write_text(source)
+    return synthesise(folder / "source.v", top, library, folder / "map", **options)
+
+
+def prove(folder, mapping, edit=lambda text: text):
+    """Prove that the netlist does what the source says, for every input and state."""
+    (folder / "model.v").write_text(edit(simulation_model(mapping)))
+    yosys.run(PROOF.format(gold=folder / "source.v", gate=folder / "model.v", top=mapping.top))
+
+
+@pytest.fixture(scope="module")
+def default():
+    return Library.load()
+
+
+@pytest.fixture
+def mini(tmp_path):
+    (tmp_path / "mini.lib").write_text(MINI)
+    return Library.load(tmp_path / "mini.lib")
+
+
+@pytest.mark.parametrize("flatten", [True, False])
+def test_adder_tree(tmp_path, default, flatten):
+    mapping = synthesised(tmp_path, TREE, "demo", default, flatten=flatten)
+    assert mapping.cells["FA_X1"] == 8
+    assert mapping.cells["DFF_X1"] == 8
+    assert mapping.sequential_area == pytest.approx(8 * 4.522)
+    assert mapping.area == pytest.approx(sum(block.area * block.instances
+                                             for block in mapping.blocks))
+    assert mapping.gates() == pytest.approx(mapping.area / 0.798)
+    assert mapping.blocks[0].module == "demo"
+    assert mapping.blocks[0].total == pytest.approx(mapping.area)
+    row = Block("demo_row", 2, 4 * 4.256, 4 * 4.256)
+    assert list(mapping.blocks[1:]) == ([] if flatten else [row])
+    assert all("." in instance.name for instance in mapping.netlist.instances
+               if instance.cell.name == "FA_X1")
+    prove(tmp_path, mapping)
+
+
+def test_area_is_that_of_yosys(tmp_path, default):
+    mapping = synthesised(tmp_path, TREE, "demo", default)
+    output = yosys.run(f"read_liberty -lib -ignore_miss_func {default.path}\n"
+                       f"read_verilog {mapping.verilog}\nstat -top demo -liberty {default.path}")
+    line = next(line for line in output.splitlines() if "Chip area" in line)
+    assert mapping.area == pytest.approx(float(line.split()[-1]), abs=1e-3)
+
+
+def test_any_library(tmp_path, mini):
+    mapping = synthesised(tmp_path, TREE, "demo", mini)
+    assert mapping.cells["PLUS"] == 8
+    prove(tmp_path, mapping)
+
+
+def test_library_without_adder(tmp_path):
+    (tmp_path / "none.lib").write_text(MINI.replace("K ^ L ^ M", "K ^ L"))
+    mapping = synthesised(tmp_path, TREE, "demo", Library.load(tmp_path / "none.lib"))
+    assert mapping.cells["PLUS"] == 0
+    prove(tmp_path, mapping)
+
+
+def test_proof_can_fail(tmp_path, mini):
+    mapping = synthesised(tmp_path, TREE, "demo", mini)
+    with pytest.raises(yosys.YosysError):
+        prove(tmp_path, mapping, lambda text: text.replace("^", "|", 1))
+
+
+@pytest.mark.parametrize("flatten", [True, False])
+def test_memories_are_apart(tmp_path, default, flatten):
+    mapping = synthesised(tmp_path, MEMORY, "pair", default, flatten=flatten)
+    assert mapping.cells["DFF_X1"] == 24
+    assert all(memory.bits == 12 for memory in mapping.memories)
+    assert sum(memory.instances for memory in mapping.memories) == 2
+    assert 24 * 4.522 < mapping.memory_area <= mapping.area + 1e-6
+    assert mapping.memories[0] == Memory(mapping.memories[0].module, 1 if flatten else 2, 4, 3,
+                                         pytest.approx(mapping.memory_area / 2))
+
+
+def test_delay_makes_cells_larger(tmp_path, default):
+    small = synthesised(tmp_path, PRODUCT, "product", default)
+    fast = synthesised(tmp_path, PRODUCT, "product", default, delay=0.1)
+    assert fast.area > small.area
+    assert analyse(fast.netlist).period < analyse(small.netlist).period
+
+
+def test_bad_source(tmp_path, default):
+    with pytest.raises(yosys.YosysError, match="syntax error"):
+        synthesised(tmp_path, "module demo (", "demo", default)
