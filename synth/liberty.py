@@ -288,13 +288,14 @@ class Library:
         voltage = group.get("nom_voltage") or next(filter(None, conditions), None)
         if voltage is None:
             raise KeyError("nom_voltage")
-        self.voltage = float(voltage)
+        volt = quantity(group.get("voltage_unit", "1V"), "V")
+        self.voltage = float(voltage) * volt
         self._ns = quantity(group.get("time_unit", "1ns"), "s") / 1e-9
         self._ff = quantity(" ".join(group.one("capacitive_load_unit").args), "f") / 1e-15
         self._nw = quantity(group.get("leakage_power_unit", "1nW"), "W") / 1e-9
         # Liberty has no unit of energy: it is the unit of capacitance times the square of that of
         # voltage.
-        self._fj = self._ff * quantity(group.get("voltage_unit", "1V"), "V") ** 2
+        self._fj = self._ff * volt ** 2
 
     def _cell(self, group):
         flip_flop = next(group.all("ff"), None)

@@ -48,6 +48,26 @@ write_json netlist.json
 write_verilog -noattr -simple-lhs netlist.v
 """
 
+_ADDER = """
+module {name} (input [{top}:0] a, b, c, output [{top}:0] s, carry);
+  parameter [{top}:0] _TECHMAP_CONSTMSK_a_ = 0;
+  parameter [{top}:0] _TECHMAP_CONSTMSK_b_ = 0;
+  parameter [{top}:0] _TECHMAP_CONSTMSK_c_ = 0;
+  localparam [{top}:0] CONSTANT =
+    _TECHMAP_CONSTMSK_a_ | _TECHMAP_CONSTMSK_b_ | _TECHMAP_CONSTMSK_c_;
+  genvar i;
+  generate
+    for (i = 0; i <= {top}; i = i + 1) begin : bits
+      if (CONSTANT[i]) begin
+        assign s[i] = a[i] ^ b[i] ^ c[i];
+        assign carry[i] = a[i] & b[i] | c[i] & (a[i] | b[i]);
+      end else
+        {cell} cell ({pins});
+    end
+  endgenerate
+endmodule
+"""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -162,8 +182,8 @@ def synthesise(verilog: Path, top: str, library: Library, directory: Path, *,
     """Map Verilog to cells; every design and every baseline goes through the same script.
 
     Multiplications become Booth multipliers. An instance of a module whose name ends in
-    ``_full_adder`` (ports ``a``, ``b``, ``c``, ``s``, ``carry``) becomes the library's full adder,
-    if it has one, and is not optimised further.
+    ``_full_adder_<width>``, or in ``_full_adder`` for one bit (ports ``a``, ``b``, ``c``, ``s``,
+    ``carry``), becomes full-adder cells, if the library has one; they are not optimised further.
 
     Parameters
     ----------
@@ -261,15 +281,18 @@ def _model(instance, state):
 
 
 def _adder_map(source, library):
-    """Verilog that replaces each ``*_full_adder`` of ``source`` by the library's cell."""
+    """Verilog that replaces each full adder module of ``source`` by the library's cells.
+
+    An adder with a constant input is left to ABC, which needs less than a cell for it.
+    """
     adder = library.full_adder
     if adder is None:
         return ""
-    pins = ", ".join(f".{pin}({port})" for pin, port in zip(
+    pins = ", ".join(f".{pin}({port}[i])" for pin, port in zip(
         (*adder.inputs, adder.sum, adder.carry), ("a", "b", "c", "s", "carry"), strict=True))
     return "".join(
-        f"module {name} (input a, b, c, output s, carry);\n  {adder.cell} cell ({pins});\n"
-        "endmodule\n" for name in re.findall(r"^module\s+(\w+_full_adder)\b", source, re.M))
+        _ADDER.format(name=name, top=int(width or 1) - 1, cell=adder.cell, pins=pins)
+        for name, width in re.findall(r"^module\s+(\w+_full_adder(?:_(\d+))?)\b", source, re.M))
 
 
 def _constraints(library):

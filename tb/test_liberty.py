@@ -114,15 +114,15 @@ def test_cells_are_found_by_function(mini):
 def test_units(tmp_path):
     path = tmp_path / "scaled.lib"
     path.write_text(MINI.replace('"1ps"', '"10ps"').replace("(1, ff)", "(0.5, pf)")
-                    .replace('"1nW"', '"1uW"').replace("nom_voltage : 2;", "nom_voltage : 1.5;"))
+                    .replace('"1nW"', '"1uW"').replace('"1V"', '"100mV"'))
     library = Library.load(path)
     inverter = library.cells["INV"]
     delay = inverter.pins["Y"].arcs[0].delay[0]
-    assert library.voltage == 1.5
+    assert library.voltage == pytest.approx(0.2)
     assert inverter.pins["A"].capacitance == pytest.approx(1000)
     assert delay(0, 0) == pytest.approx(0.1)
     assert delay(0, 5000) == pytest.approx(0.3)
-    assert inverter.pins["Y"].energies[0].edges[0](0, 0) == pytest.approx(1500)
+    assert inverter.pins["Y"].energies[0].edges[0](0, 0) == pytest.approx(15)
     assert library.cells["FLOP"].leakage[0][1] == pytest.approx(9000)
 
 

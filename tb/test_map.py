@@ -103,6 +103,25 @@ def test_adder_tree(tmp_path, default, flatten):
     assert list(mapping.blocks[1:]) == ([] if flatten else [row])
     assert all("." in instance.name for instance in mapping.netlist.instances
                if instance.cell.name == "FA_X1")
+    text = mapping.verilog.read_text()
+    assert all(f"{instance.cell.name} {instance.name} (" in text
+               or f"{instance.cell.name} \\{instance.name}  (" in text
+               for instance in mapping.netlist.instances)
+    prove(tmp_path, mapping)
+
+
+def test_wide_adder_with_constants(tmp_path, default):
+    mapping = synthesised(tmp_path, """
+module demo_full_adder_4 (input [3:0] a, b, c, output [3:0] s, carry);
+  assign s = a ^ b ^ c;
+  assign carry = a & b | c & (a ^ b);
+endmodule
+module demo (input [3:0] a, b, c, output [3:0] s, carry);
+  demo_full_adder_4 add (.a(a), .b({1'b1, b[2:0]}), .c(c), .s(s), .carry(carry));
+endmodule
+""", "demo", default)
+    assert mapping.cells["FA_X1"] == 3
+    assert mapping.area < 4 * 4.256
     prove(tmp_path, mapping)
 
 
@@ -114,8 +133,10 @@ def test_area_is_that_of_yosys(tmp_path, default):
     assert mapping.area == pytest.approx(float(line.split()[-1]), abs=1e-3)
 
 
-def test_any_library(tmp_path, mini):
-    mapping = synthesised(tmp_path, TREE, "demo", mini)
+@pytest.mark.parametrize("output", ["S", "SN"])
+def test_any_library(tmp_path, output):
+    (tmp_path / "mini.lib").write_text(MINI.replace('function : "S"', f'function : "{output}"'))
+    mapping = synthesised(tmp_path, TREE, "demo", Library.load(tmp_path / "mini.lib"))
     assert mapping.cells["PLUS"] == 8
     prove(tmp_path, mapping)
 
