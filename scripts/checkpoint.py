@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 import ml_dtypes
@@ -108,8 +109,8 @@ def _load(path: Path, layer: str) -> GroupedWeights:
         raise CheckpointError(f"{path}: layer {layer}: {error}") from None
     for file, config in _configs(path):
         if (group := config.get("group_size", -1)) not in (weights.group, -1):
-            raise CheckpointError(f"{path}: layer {layer}: group size must be {group} as {file} "
-                                  f"says, not {weights.group}")
+            raise CheckpointError(f"{path}: layer {layer}: group size must be {brief(group)} "
+                                  f"as {file} says, not {weights.group}")
     return weights
 
 
@@ -142,7 +143,7 @@ def _tensors(path: Path) -> dict[str, Path]:
     for file, config in _configs(path):
         for key, wanted in (("quant_method", "awq"), ("bits", "4"), ("version", "gemm")):
             if str(said := config.get(key)).lower() != wanted:
-                raise CheckpointError(f"{file}: {key} must be {wanted}, not {said!r}")
+                raise CheckpointError(f"{file}: {key} must be {wanted}, not {brief(said)}")
 
     index = path / "model.safetensors.index.json"
     if index.exists():
@@ -189,7 +190,8 @@ def _configs(path: Path) -> list[tuple[Path, dict[str, Any]]]:
         if name == "config.json":
             config = config.get("quantization_config", {})
         if not isinstance(config, dict):
-            raise CheckpointError(f"{file}: quantization_config must be an object, not {config!r}")
+            raise CheckpointError(f"{file}: quantization_config must be an object, "
+                                  f"not {brief(config)}")
         if "w_bit" in config:  # AutoAWQ's own file: other keys, and no method
             config = {"quant_method": "awq", "bits": config["w_bit"],
                       "group_size": config.get("q_group_size", -1)} | config

@@ -320,6 +320,10 @@ def test_tensor_larger_than_memory(tmp_path, monkeypatch):
      "version must be gemm, not None"),
     ("config.json", {"quantization_config": "awq"},
      "quantization_config must be an object, not 'awq'"),
+    ("config.json", {"quantization_config": "awq" * 100},
+     "quantization_config must be an object, not 'awqawqawqawq...qawqawqawqawq'"),
+    ("config.json", {"quantization_config": AWQ | {"bits": "4\n" + "5" * 50}},
+     "bits must be 4, not '4\\n555555555...5555555555555'"),
     ("config.json", {"model_type": "llama"}, "quantization_config is missing"),
     ("quantize_config.json", {"bits": 4, "desc_act": False}, "quant_method must be awq, not None"),
     ("quantization_config.json", AWQ | {"bits": 3}, "bits must be 4, not 3"),
@@ -341,6 +345,11 @@ def test_group_size_must_be_as_configured(tmp_path, key):
     assert refused(tmp_path, name="a") == (
         f"{tmp_path}: layer a: group size must be 128 as {tmp_path / 'quant_config.json'} says, "
         "not 4")
+
+
+def test_group_size_may_be_any_json(tmp_path):
+    write(tmp_path, quant_config__json=AWQ | {"group_size": "4\n"})
+    assert "group size must be '4\\n' as" in refused(tmp_path, name="a")
 
 
 @pytest.mark.parametrize(("content", "message"), [
