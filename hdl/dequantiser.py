@@ -6,13 +6,14 @@ from amaranth.lib.wiring import In, Out
 
 from golden.parameters import ACCUMULATE_LOOP, ArrayParameters
 from hdl import float32
-from hdl.block import Block
+from hdl.block import Block, Use
+from hdl.exact import Correction, Product
 from hdl.float32 import FP32, SIGNIFICAND, Exact
 
 __all__ = ["Dequantiser"]
 
 # Stages in which an accumulator is read and written; its value is there one after the read.
-_READ, _WRITE = 2, 4
+_READ, _WRITE = 2, 5
 
 
 class Dequantiser(Block):
@@ -70,6 +71,9 @@ class Dequantiser(Block):
             "row_sum": In(signed(parameters.row_sum_bits)),
             "zero":    In(parameters.w_format.zero_bits),
         } if parameters.w_format.max_zero else {}
+        self._correction = Correction(parameters) if correction else None
+        self._product = Product(parameters, _magnitude_bits(parameters) + 1,
+                                parameters.scale_format.man_bits + 1)
         super().__init__(parameters, "dequantiser", {
             "valid":     In(1),
             "sum":       In(signed(parameters.sum_bits)),
@@ -81,44 +85,37 @@ class Dequantiser(Block):
             "read_row":  In(row),
             "read_bank": In(1),
             "result":    Out(FP32.bits),
-        })
+        }, uses=(*([self._correction] if correction else []), self._product))
 
     def elaborate(self, platform):
         m = Module()
 
         stages = self._control(m)
 
-        # Stage 0: the exact integer, as sign and magnitude.
-        integer   = float32.named(m, "integer", self._corrected())
-        negative  = Signal(reset_less=True)
-        magnitude = Signal(self._magnitude_bits, reset_less=True)
-        code      = Signal.like(self.scale, reset_less=True)
-        absolute  = float32.named(m, "absolute", Mux(integer < 0, -integer, integer)[:len(magnitude)])
-        m.d.sync += [
-            negative.eq(integer < 0),
-            magnitude.eq(float32.round_integer(m, absolute)),
-            code.eq(self.scale),
-        ]
+        # Stage 0: the exact sum. A wide one is rounded, and becomes its magnitude.
+        exact = number = float32.named(m, "exact", self._corrected(m))
+        if (bits := _magnitude_bits(self.parameters)) > SIGNIFICAND:
+            magnitude = float32.named(m, "magnitude", Mux(exact < 0, -exact, exact)[:bits])
+            number    = float32.round_integer(m, magnitude)
+        value    = Signal.like(number, name="value", reset_less=True)
+        negative = Signal(reset_less=True)
+        scale    = Signal.like(self.scale, name="scale0", reset_less=True)
+        m.d.sync += [value.eq(number), negative.eq(exact < 0), scale.eq(self.scale)]
 
         # Stages 1 and 2: multiply, then round.
-        product = float32.registered(m, self._multiply(m, negative, magnitude, code))
+        product = float32.registered(m, self._multiply(m, negative, value, scale))
         subnormal, overflow = self._extremes
-        addend  = float32.registered(m, float32.round_exact(m, product, subnormal=subnormal, overflow=overflow))
+        addend  = float32.registered(m, float32.round_exact(m, product, subnormal=subnormal,
+                                                            overflow=overflow))
 
-        # Stages 3 and 4: add, then round.
+        # Stages 3 to 5: align, add, round.
         accumulator = Signal(FP32.bits)
-        total = float32.registered(m, float32.add(m, addend, float32.unpack(m, accumulator, FP32)))
-        total = float32.round_exact(m, total, subnormal=subnormal, overflow=overflow)
+        aligned = float32.align(m, addend, float32.unpack(m, accumulator, FP32))
+        total   = float32.registered(m, float32.add(m, float32.registered(m, aligned)))
+        total   = float32.round_exact(m, total, subnormal=subnormal, overflow=overflow)
         self._memory(m, stages, accumulator, float32.pack(m, total))
 
         return m
-
-    @property
-    def _magnitude_bits(self) -> int:
-        """Width of the integer's magnitude."""
-        fmt, x = self.parameters.w_format, self.parameters.x_format
-        largest = max(-(fmt.low - fmt.max_zero), fmt.high) * -x.low * self.parameters.group
-        return largest.bit_length()
 
     @property
     def _extremes(self) -> "tuple[bool, bool]":
@@ -129,8 +126,8 @@ class Dequantiser(Block):
         """
         fmt = self.parameters.scale_format
         smallest = 1 - fmt.bias - fmt.man_bits
-        largest  = self._magnitude_bits + (2**fmt.exp_bits - 2 - fmt.bias + 1) + SIGNIFICAND + 1
-        return smallest < 1 - FP32.bias, largest > FP32.bias + 1
+        bound    = _magnitude_bits(self.parameters) + 2**fmt.exp_bits - 1 - fmt.bias
+        return smallest < 1 - FP32.bias, bound + SIGNIFICAND + 1 > FP32.bias + 1
 
     def _control(self, m):
         """What accompanies a sum, for each stage; ``valid`` alone is reset."""
@@ -142,26 +139,35 @@ class Dequantiser(Block):
             stages.append(later)
         return stages
 
-    def _corrected(self):
-        """Sum less the zero point times the row's sum, by shift and add."""
+    def _corrected(self, m):
+        """Sum less the zero point times the row's sum."""
         if not self.parameters.w_format.max_zero:
             return self.sum
-        shifted = [Mux(bit, self.row_sum, 0).shift_left(place) for place, bit in enumerate(self.zero)]
-        return (self.sum - sum(shifted))[:self.parameters.corrected_bits].as_signed()
+        m.submodules.correction = correction = Use(self._correction)
+        m.d.comb += [
+            correction.sum.eq(self.sum),
+            correction.row_sum.eq(self.row_sum),
+            correction.zero.eq(self.zero),
+        ]
+        return correction.exact
 
-    def _multiply(self, m, negative, magnitude, code):
-        """Exact product of the integer and its scale."""
+    def _multiply(self, m, negative, value, code):
+        """Exact product of a number, whose magnitude is the value's, and its scale."""
         fmt   = self.parameters.scale_format
         scale = float32.unpack(m, code, fmt)
-        word  = magnitude * scale.significand
-        word  = float32.named(m, "word", Cat(C(0, max(0, SIGNIFICAND - len(word))), word))
-        # The word's highest bit weighs 2**(scale.scale - fmt.bias + len(magnitude)).
-        offset = len(magnitude) - fmt.bias + FP32.bias
+        m.submodules.product = product = Use(self._product)
+        m.d.comb += [
+            product.value.eq(value),
+            product.factor.eq(scale.significand),
+        ]
+        word = Cat(C(0, max(0, SIGNIFICAND - len(product.product))), product.product)
+        # The word's highest bit weighs 2**(scale.scale - fmt.bias + bits of the magnitude).
+        offset  = _magnitude_bits(self.parameters) - fmt.bias + FP32.bias
         largest = 2**fmt.exp_bits - 2 + offset
         return Exact(sign=negative ^ scale.sign, word=word,
                      exponent=(scale.scale + offset)[:largest.bit_length()],
                      fill=C(0), cancelled=C(0), infinite=scale.infinite,
-                     nan=scale.nan | (scale.infinite & (magnitude == 0)))
+                     nan=scale.nan | (scale.infinite & (value == 0)))
 
     def _memory(self, m, stages, accumulator, result):
         """Two banks; one accumulates through its read port, the other serves results."""
@@ -186,3 +192,9 @@ class Dequantiser(Block):
             self.result.eq(Mux(read_bank, outputs[1], outputs[0])),
             accumulator.eq(Mux(adding["first"], 0, Mux(adding["bank"], outputs[1], outputs[0]))),
         ]
+
+
+def _magnitude_bits(parameters: ArrayParameters) -> int:
+    """Width of the magnitude of the greatest corrected sum."""
+    x, w = parameters.x_format, parameters.w_format
+    return (parameters.group * -x.low * max(w.max_zero - w.low, w.high)).bit_length()

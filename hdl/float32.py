@@ -1,8 +1,9 @@
 """Pieces of binary32 arithmetic, all combinational.
 
-A :class:`Float` is a code taken to pieces; :func:`add` and multipliers make an :class:`Exact` of
-it, which :func:`round_exact` turns into the next :class:`Float`. Roundings are to the nearest,
-ties to even; subnormal numbers and signed zeros are kept.
+A :class:`Float` is a code taken to pieces. Multipliers, or :func:`align` and :func:`add`, make an
+:class:`Exact` of it, which :func:`round_exact` turns into the next :class:`Float`;
+:func:`registered` goes between. Roundings are to the nearest, ties to even; subnormal numbers and
+signed zeros are kept.
 """
 
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from amaranth import *
 
 from golden.formats import FORMATS, Format
 
-__all__ = ["FP32", "SIGNIFICAND", "named", "registered", "Float", "Exact", "unpack", "pack", "add",
-           "round_exact", "round_even", "round_integer", "leading_zeros", "shift_right"]
+__all__ = ["FP32", "SIGNIFICAND", "named", "registered", "Float", "Aligned", "Exact", "unpack",
+           "pack", "align", "add", "round_exact", "round_even", "round_integer", "leading_zeros",
+           "shift_right"]
 
 FP32 = FORMATS["fp32"]
 
@@ -27,11 +29,11 @@ def named(m: Module, name: str, value: Value) -> Signal:
     return signal
 
 
-def registered(m: Module, pieces: "Float | Exact", enable: Value = C(1)) -> "Float | Exact":
-    """Same number one enabled cycle later."""
+def registered(m: Module, pieces: "Pieces", enable: Value | None = None) -> "Pieces":
+    """Same pieces one cycle later, or one enabled cycle."""
     later = {name: Signal.like(value, name=name, reset_less=True)
              for name, value in vars(pieces).items()}
-    with m.If(enable):
+    with m.If(C(1) if enable is None else enable):
         m.d.sync += [signal.eq(getattr(pieces, name)) for name, signal in later.items()]
     return type(pieces)(**later)
 
@@ -92,6 +94,37 @@ class Exact:
     nan: Value
 
 
+@dataclass(frozen=True)
+class Aligned:
+    """Two numbers with a common exponent.
+
+    Attributes
+    ----------
+    sign : unsigned(1)
+        That of ``big``.
+    subtract : unsigned(1)
+        Whether the signs differ.
+    exponent : unsigned
+        That of ``big``.
+    big, small : unsigned
+        Significands; ``small`` has three more bits below, the last of which also stands for ones
+        that were lost, and exceeds ``big`` only if these are zero.
+    infinite, nan : unsigned(1)
+        As in :class:`Float`, for the sum.
+    """
+
+    sign: Value
+    subtract: Value
+    exponent: Value
+    big: Value
+    small: Value
+    infinite: Value
+    nan: Value
+
+
+Pieces = Float | Aligned | Exact
+
+
 def unpack(m: Module, code: Value, fmt: Format) -> Float:
     """Take a code of an IEEE format to pieces."""
     fraction, exponent = code[:fmt.man_bits], code[fmt.man_bits:-1]
@@ -104,49 +137,51 @@ def unpack(m: Module, code: Value, fmt: Format) -> Float:
 def pack(m: Module, number: Float) -> Value:
     """Encode in binary32, NaN in the canonical way."""
     special = named(m, "special", number.infinite | number.nan)
-    return Cat(Mux(special, number.nan.shift_left(FP32.man_bits - 1), number.significand[:FP32.man_bits]),
+    quiet   = number.nan.shift_left(FP32.man_bits - 1)
+    return Cat(Mux(special, quiet, number.significand[:FP32.man_bits]),
                number.exponent | special.replicate(FP32.exp_bits), number.sign & ~number.nan)
 
 
-def add(m: Module, a: Float, b: Float) -> Exact:
-    """Add two numbers of binary32.
-
-    The number with the lower exponent is shifted. Where the exponents are equal a difference may
-    be negative, and is then complemented without the carry, which :attr:`Exact.fill` stands for.
-    """
+def align(m: Module, a: Float, b: Float) -> Aligned:
+    """Shift the number of binary32 with the lower exponent to that of the other."""
     difference = named(m, "difference", a.scale - b.scale)
     swap       = difference[-1]
     subtract   = named(m, "subtract", a.sign ^ b.sign)
-    big        = named(m, "big", Mux(swap, b.significand, a.significand))
+    infinite   = named(m, "infinite", a.infinite | b.infinite)
 
-    # If b is the bigger the distance is -difference = ~difference + 1. The word's three low bits
-    # keep what rounding must know after a shift back by one: two bits, and the ones below them.
-    small = named(m, "small", Mux(swap, Cat(C(0, 2), a.significand, C(0, 1)),
-                                  Cat(C(0, 3), b.significand)))
+    # If b is the bigger the distance is -difference = ~difference + 1.
+    small = named(m, "small", Mux(swap, Cat(C(0, 2), a.significand), Cat(C(0, 3), b.significand)))
     small = shift_right(m, small, difference[:-1] ^ swap.replicate(FP32.exp_bits))
-    total    = named(m, "total", (Cat(C(1, 1), C(0, 3), big)
+    return Aligned(sign=Mux(a.infinite | ~(swap | b.infinite), a.sign, b.sign),
+                   # A difference of infinities is NaN; otherwise an infinity keeps its sign.
+                   subtract=subtract & ~infinite,
+                   exponent=Mux(swap, b.scale, a.scale),
+                   big=Mux(swap, b.significand, a.significand), small=small, infinite=infinite,
+                   nan=a.nan | b.nan | (a.infinite & b.infinite & subtract))
+
+
+def add(m: Module, aligned: Aligned) -> Exact:
+    """Add or subtract.
+
+    The difference of numbers with the same exponent may be negative, and is then complemented
+    without a carry, which :attr:`Exact.fill` stands for.
+    """
+    subtract, small = aligned.subtract, aligned.small
+    total    = named(m, "total", (Cat(C(1, 1), C(0, 3), aligned.big)
                                   + Cat(subtract, small ^ subtract.replicate(len(small))))[1:])
     negative = named(m, "negative", subtract & ~total[-1])
-    word     = Cat(total[:-1] ^ negative.replicate(len(small)), total[-1] & ~subtract)
-
-    infinite = named(m, "infinite", a.infinite | b.infinite)
-    bigger   = Mux(a.infinite | ~(swap | b.infinite), a.sign, b.sign)
-    return Exact(sign=bigger ^ (negative & ~infinite), word=word,
-                 exponent=(Mux(swap, b.scale, a.scale) + 1)[:FP32.exp_bits],
-                 fill=negative, cancelled=subtract & ~infinite, infinite=infinite,
-                 nan=a.nan | b.nan | (a.infinite & b.infinite & subtract))
+    return Exact(sign=aligned.sign ^ negative,
+                 exponent=(aligned.exponent + 1)[:FP32.exp_bits],
+                 word=Cat(total[:-1] ^ negative.replicate(len(small)), total[-1] & ~subtract),
+                 fill=negative, cancelled=subtract, infinite=aligned.infinite, nan=aligned.nan)
 
 
 def round_exact(m: Module, exact: Exact, *, subnormal: bool = True,
                 overflow: bool = True) -> Float:
-    """Round to binary32.
+    """Round to binary32; the word must have at least ``SIGNIFICAND`` bits.
 
-    Parameters
-    ----------
-    exact : Exact
-        At least ``SIGNIFICAND`` bits wide.
-    subnormal, overflow : bool
-        Whether the result can be subnormal, and too large. If not, logic is saved.
+    Without ``subnormal`` or ``overflow`` the result cannot be subnormal, or too large, and logic
+    is saved.
     """
     zeros, zero = leading_zeros(m, exact.word)
     if subnormal:
@@ -159,8 +194,7 @@ def round_exact(m: Module, exact: Exact, *, subnormal: bool = True,
 
     # A carry out of the fraction moves to the next exponent, from subnormal to normal also.
     drop     = len(word) - SIGNIFICAND
-    exponent = (exact.exponent - zeros)[:len(exact.exponent)] & word[-1].replicate(
-        len(exact.exponent))
+    exponent = Mux(word[-1], (exact.exponent - zeros)[:len(exact.exponent)], 0)
     body     = named(m, "body", Cat(word[drop:-1], exponent) + round_even(word, drop))
     exponent = body[FP32.man_bits:FP32.man_bits + FP32.exp_bits]
     too_big  = body[FP32.man_bits:] >= 2**FP32.exp_bits - 1 if overflow else C(0)

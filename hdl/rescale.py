@@ -50,7 +50,8 @@ class Rescale(Block):
     def elaborate(self, platform):
         m = Module()
 
-        product = self._multiply(m, float32.unpack(m, self.acc, FP32), float32.unpack(m, self.scale, FP32))
+        product = self._multiply(m, *(float32.unpack(m, code, FP32)
+                                      for code in (self.acc, self.scale)))
         number  = float32.registered(m, float32.round_exact(m, product), self.enable)
 
         narrow = _to_integer if self.parameters.y_format.is_integer else _to_float
@@ -64,7 +65,8 @@ class Rescale(Block):
     def _multiply(self, m, a, b):
         """Exact product, three stages later."""
         half  = SIGNIFICAND // 2
-        parts = [Signal(SIGNIFICAND + half, name=name, reset_less=True) for name in ("low", "high")]
+        parts = [Signal(SIGNIFICAND + half, name=name, reset_less=True)
+                 for name in ("low", "high")]
         word  = Signal(2 * SIGNIFICAND, reset_less=True)
         with m.If(self.enable):
             m.d.sync += [

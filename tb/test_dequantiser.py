@@ -8,14 +8,13 @@ from hdl.export import verilog
 from tb.packed import Packed
 from tb.runner import simulate
 
-SETS = [ArrayParameters(**shape) for shape in (
-    dict(name="eight_rows", lanes=16, tile_rows=8, tile_columns=1),
-    dict(name="bf16_scales", lanes=16, tile_rows=5, tile_columns=1, scale="bf16"),
-    dict(name="one_row", lanes=4, tile_rows=1, tile_columns=1, group=16, scale="bf16", w="int4"),
-    dict(name="rounded_sum", lanes=64, tile_rows=2, tile_columns=1, group=4096, w="int8"),
-    dict(name="rounded_bf16", lanes=64, tile_rows=4, tile_columns=1, group=4096, w="int8",
-         scale="bf16"),
-    dict(name="long_group", lanes=64, tile_rows=3, tile_columns=1, group=4096),
+SETS = [ArrayParameters(tile_columns=1, **shape) for shape in (
+    {"name": "eight_rows", "lanes": 16, "tile_rows": 8},
+    {"name": "five_rows", "lanes": 16, "tile_rows": 5, "scale": "bf16"},
+    {"name": "one_row", "lanes": 4, "tile_rows": 1, "group": 16, "scale": "bf16", "w": "int4"},
+    {"name": "wide_sum", "lanes": 64, "tile_rows": 2, "group": 4096, "w": "int8"},
+    {"name": "wide_bf16", "lanes": 64, "tile_rows": 4, "group": 4096, "w": "int8", "scale": "bf16"},
+    {"name": "long_group", "lanes": 64, "tile_rows": 3, "group": 4096},
 )]
 
 
