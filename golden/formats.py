@@ -159,8 +159,8 @@ class Format:
 
         Examples
         --------
-        >>> [hex(code) for code in FORMATS["fp16"].encode([1, -1e-7, 65520, np.nan])]
-        ['0x3c00', '0x8002', '0x7c00', '0x7e00']
+        >>> [hex(code) for code in FORMATS["fp16"].encode([0, 1, -1e-7, 65520, np.nan])]
+        ['0x0', '0x3c00', '0x8002', '0x7c00', '0x7e00']
         >>> FORMATS["int8"].encode([0.5, 1.5, -300]).tolist()
         [0, 2, 128]
         """
@@ -173,7 +173,8 @@ class Format:
             raise ValueError(f"Only integers and IEEE formats are rounded to, not {self.name}")
 
         magnitude = np.abs(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
-        exponent = np.maximum(np.frexp(magnitude)[1] - 1 + self.bias, 1)
+        exponent = np.where(magnitude > 0, np.frexp(magnitude)[1] - 1 + self.bias, 1)
+        exponent = np.maximum(exponent, 1)
         steps = np.rint(np.ldexp(magnitude, self.bias + self.man_bits - exponent)).astype(np.int64)
         codes = (exponent - 1 << self.man_bits) + steps  # a carry out moves to the next exponent
         codes = np.where(np.isinf(values), self.infinity, np.minimum(codes, self.infinity))

@@ -112,7 +112,8 @@ def y_matrix(beats: list[int], m: int, n: int, parameters: ArrayParameters) -> N
     y = np.zeros((m, n), dtype=np.int64)
     tiles = list(output_tiles(m, n, parameters))
     if last != ([0] * (size - 1) + [1]) * len(tiles):
-        raise ValueError(f"Stream y must have {len(tiles)} tiles of {size} beats")
+        raise ValueError(f"Stream y must have {len(tiles)} tiles of {size} beats, "
+                         f"not {len(beats)} beats with ends at {np.flatnonzero(last).tolist()}")
     words = unpack([beat & (1 << bits * lanes) - 1 for beat in beats], bits, lanes)
     blocks = words.reshape(len(tiles), parameters.rows, parameters.columns)
     for (rows, columns), block in zip(tiles, blocks, strict=True):

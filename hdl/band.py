@@ -63,7 +63,7 @@ class Band(Block):
             "group":     In(group_layout(p)),
             "freed":     Out(1),
             "finished":  Out(1),
-            "read_row":  In(range(p.band_rows)),
+            "read_row":  In(range(max(2, p.band_rows))),
             "read_bank": In(1),
             "result":    Out(data.ArrayLayout(32, p.columns)),
         }, uses=(self.tile, self.foot) + ((self.row_sum,) if self.row_sum else ()))

@@ -21,16 +21,22 @@ class Block(wiring.Component):
     members : dict
         Signature; ports only, no nested interfaces but streams.
     uses : tuple of Block
-        Blocks that are instantiated by :class:`Use` in this one.
+        Blocks that are instantiated by :class:`Use` in this one. A block that learns them only
+        while it is elaborated overrides the property.
     """
 
     def __init__(self, parameters: ArrayParameters, name: str, members: dict,
                  *, uses: "tuple[Block, ...]" = ()):
         self.parameters = parameters
         self.module = f"mixpe_{parameters.name}_{name}" if name else f"mixpe_{parameters.name}"
-        self.uses = uses
+        self._uses = uses
         self._rtlil = None
         super().__init__(members)
+
+    @property
+    def uses(self) -> "tuple[Block, ...]":
+        """Blocks that this one instantiates, known once it is elaborated."""
+        return self._uses
 
     @property
     def rtlil(self) -> str:
@@ -42,6 +48,7 @@ class Block(wiring.Component):
     def closure(self) -> "dict[str, Block]":
         """This block and all that it uses, by module name, the deepest first."""
         blocks = {}
+        assert self.rtlil
         for block in self.uses:
             blocks |= block.closure()
         return blocks | {self.module: self}

@@ -1,28 +1,36 @@
 """Sums of many addends in carry-save form."""
 
+from itertools import groupby
+
 from amaranth import *
 from amaranth.lib.wiring import In, Out
 
 from golden.parameters import ArrayParameters
 from hdl.block import Block, Use
 
-__all__ = ["FullAdder", "BitHeap"]
+__all__ = ["FullAdder", "BitHeap", "FullAdders"]
 
 
 class FullAdder(Block):
-    """Combinational 3:2 adder of three bits, ``a + b + c = s + 2 * carry``.
+    """Combinational 3:2 adders side by side, ``a + b + c = s + 2 * carry`` in each bit.
 
-    A module of its own, so that synthesis can put the library's full-adder cell in its place.
+    A module of its own, so that synthesis can put the library's full-adder cells in its place.
+
+    Parameters
+    ----------
+    parameters : ArrayParameters
+    width : int
+        Number of adders.
 
     Members
     -------
-    a, b, c : In(1)
-    s, carry : Out(1)
+    a, b, c : In(width)
+    s, carry : Out(width)
     """
 
-    def __init__(self, parameters: ArrayParameters):
-        super().__init__(parameters, "full_adder", {
-            "a": In(1), "b": In(1), "c": In(1), "s": Out(1), "carry": Out(1),
+    def __init__(self, parameters: ArrayParameters, width: int):
+        super().__init__(parameters, f"full_adder_{width}", {
+            "a": In(width), "b": In(width), "c": In(width), "s": Out(width), "carry": Out(width),
         })
 
     def elaborate(self, platform):
@@ -37,7 +45,7 @@ class FullAdder(Block):
 
 
 class BitHeap:
-    """Addends of one sum modulo ``2**width``, sorted by the weight of their bits.
+    """Addends of one sum modulo ``2**width``, as bits sorted by their weight.
 
     A sign bit is never extended: a bit of weight ``-2**i`` is the inverted bit of weight ``2**i``
     and the constant ``-2**i``, and all constants of the heap are added when the hardware is built.
@@ -46,13 +54,10 @@ class BitHeap:
     ----------
     width : int
         Width of the sum.
-    adder : FullAdder
-        Block that reduces three bits to two.
     """
 
-    def __init__(self, width: int, adder: FullAdder):
+    def __init__(self, width: int):
         self.width = width
-        self.adder = adder
         self.columns = [[] for _ in range(width)]
         self.constant = 0
 
@@ -64,38 +69,54 @@ class BitHeap:
             if sign != negative:
                 self.constant -= 1 << position
             if position < self.width:
-                self.columns[position].append((0, ~bit if sign != negative else bit))
+                self.columns[position].append(~bit if sign != negative else bit)
 
-    def total(self, m: Module) -> Value:
-        """Reduce the heap to two numbers, earliest bits first, and add these."""
-        columns = [list(column) for column in self.columns] + [[]]
-        for position in range(self.width):
-            if self.constant >> position & 1:
-                columns[position].append((0, None))
-        for position, column in enumerate(columns[:-1]):
-            while len(column) > 2:
-                column.sort(key=lambda entry: entry[0])
-                depths, bits = zip(*column[:3], strict=True)
-                s, carry = self._reduce(m, f"{position}_{len(column)}", bits)
-                column[:3] = [(max(depths) + 2, s)]
-                columns[position + 1].append((max(depths) + 1, carry))
-        rows = [Cat(self._bit(column, row) for column in columns[:-1]) for row in range(2)]
+    def total(self, m: Module, adders: "FullAdders") -> Value:
+        """Reduce three bits of a weight to two, level by level, then add the two rows left.
+
+        In each level the adders of neighbouring weights stand side by side in one block.
+        """
+        columns = [column + [C(1, 1)] * (self.constant >> position & 1)
+                   for position, column in enumerate(self.columns)]
+        level = 0
+        while (highest := max(map(len, columns))) > 2:
+            reduced = [[] for _ in range(self.width + 1)]
+            carries = [[] for _ in range(self.width + 1)]
+            for index in range(highest // 3):
+                full = [position for position, column in enumerate(columns)
+                        if len(column) >= 3 * index + 3]
+                for _, run in groupby(enumerate(full), lambda pair: pair[1] - pair[0]):
+                    positions = [position for _, position in run]
+                    rows = [Cat(columns[position][3 * index + row] for position in positions)
+                            for row in range(3)]
+                    m.submodules[f"add_{level}_{index}_{positions[0]}"] = adder = (
+                        adders.use(len(positions)))
+                    m.d.comb += Cat(adder.a, adder.b, adder.c).eq(Cat(*rows))
+                    for offset, position in enumerate(positions):
+                        reduced[position].append(adder.s[offset])
+                        carries[position + 1].append(adder.carry[offset])
+            columns = [reduced[position] + carries[position] + column[len(column) // 3 * 3:]
+                       for position, column in enumerate(columns)]
+            level += 1
+        rows = [Cat(column[row] if row < len(column) else C(0, 1) for column in columns)
+                for row in range(2)]
         return (rows[0] + rows[1])[:self.width]
 
-    @staticmethod
-    def _bit(column: list, row: int):
-        if row >= len(column):
-            return C(0, 1)
-        return C(1, 1) if column[row][1] is None else column[row][1]
 
-    def _reduce(self, m: Module, name: str, bits: tuple) -> tuple:
-        """Sum and carry of three bits, of which one may be the constant 1."""
-        variables = [bit for bit in bits if bit is not None]
-        if len(variables) == 3:
-            m.submodules[f"add_{name}"] = adder = Use(self.adder)
-            m.d.comb += Cat(adder.a, adder.b, adder.c).eq(Cat(*variables))
-            return adder.s, adder.carry
-        a, b = variables
-        s, carry = Signal(name=f"s_{name}"), Signal(name=f"carry_{name}")
-        m.d.comb += [s.eq(~(a ^ b)), carry.eq(a | b)]
-        return s, carry
+class FullAdders:
+    """Full-adder blocks of every width that a design uses.
+
+    Parameters
+    ----------
+    parameters : ArrayParameters
+    """
+
+    def __init__(self, parameters: ArrayParameters):
+        self.parameters = parameters
+        self.blocks = {}
+
+    def use(self, width: int) -> Use:
+        """Instance of the block of ``width`` adders."""
+        if width not in self.blocks:
+            self.blocks[width] = FullAdder(self.parameters, width)
+        return Use(self.blocks[width])

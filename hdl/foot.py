@@ -27,7 +27,7 @@ def step_layout(parameters: ArrayParameters) -> data.StructLayout:
     """
     return data.StructLayout({
         "valid": 1, "end": 1, "first": 1, "final": 1, "bank": 1,
-        "row": range(parameters.band_rows),
+        "row": range(max(2, parameters.band_rows)),
     })
 
 
@@ -68,7 +68,7 @@ class Foot(Block):
             "step_o":       Out(step_layout(parameters)),
             "scales":       In(data.ArrayLayout(scale_layout(parameters), self._columns)),
             "scales_valid": In(1),
-            "read_row":     In(range(parameters.band_rows)),
+            "read_row":     In(range(max(2, parameters.band_rows))),
             "read_bank":    In(1),
             "result":       Out(data.ArrayLayout(32, self._columns)),
         }

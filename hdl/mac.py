@@ -11,7 +11,7 @@ from amaranth import *
 from amaranth.lib import data
 
 from golden.parameters import ArrayParameters
-from hdl.compressor import BitHeap, FullAdder
+from hdl.compressor import BitHeap, FullAdders
 
 __all__ = ["Mac", "Product", "ShiftAdd", "PairSum", "mac"]
 
@@ -31,7 +31,7 @@ class Mac:
     row, column : Layout
         What a tile's row or column hands to its elements.
     uses : tuple of Block
-        Blocks that :meth:`total` instantiates.
+        Blocks that :meth:`total` has instantiated.
     """
 
     uses = ()
@@ -101,8 +101,11 @@ class PairSum(Mac):
         })
         self.column = data.ArrayLayout(data.ArrayLayout(data.StructLayout(
             {"first": 1, "second": 1, "both": 1}), parameters.w_format.bits), pairs)
-        self.adder = FullAdder(parameters)
-        self.uses = (self.adder,)
+        self.adders = FullAdders(parameters)
+
+    @property
+    def uses(self):
+        return tuple(self.adders.blocks.values())
 
     def share_row(self, x):
         pairs = range(0, self.parameters.lanes, 2)
@@ -117,19 +120,20 @@ class PairSum(Mac):
         return Cat(*selects)
 
     def total(self, m, row, column, acc):
-        heap = BitHeap(self.parameters.sum_bits, self.adder)
-        heap.add(acc.as_unsigned())
-        for pair, planes in enumerate(column):
-            first, second, both = row.x[2 * pair], row.x[2 * pair + 1], row.pair[pair]
-            wide = [Value.cast(x) for x in (first, second)]
-            for plane, select in enumerate(planes):
+        heap = BitHeap(self.parameters.sum_bits)
+        for plane in range(self.parameters.w_format.bits):
+            for pair, planes in enumerate(column):
+                first, second, both = row.x[2 * pair], row.x[2 * pair + 1], row.pair[pair]
+                wide = [Value.cast(x) for x in (first, second)]
+                select = planes[plane]
                 addend = Signal(signed(len(both)), name=f"addend_{pair}_{plane}")
                 m.d.comb += addend.eq(
                     Cat(*wide[0], wide[0][-1]) & select.first.replicate(len(addend))
                     | Cat(*wide[1], wide[1][-1]) & select.second.replicate(len(addend))
                     | Value.cast(both) & select.both.replicate(len(addend)))
                 heap.add(addend, shift=plane, negative=self.negative(plane))
-        return heap.total(m)
+        heap.add(acc.as_unsigned())
+        return heap.total(m, self.adders)
 
 
 def _tree(addends: list) -> Value:

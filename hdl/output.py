@@ -53,8 +53,8 @@ class Output(Block):
         super().__init__(p, "output", {
             "finished":  In(1),
             "freed":     Out(1),
-            "read_band": Out(range(p.bands)),
-            "read_row":  Out(range(p.band_rows)),
+            "read_band": Out(range(max(2, p.bands))),
+            "read_row":  Out(range(max(2, p.band_rows))),
             "read_bank": Out(1),
             "result":    In(data.ArrayLayout(32, p.columns)),
             "sx":        In(stream.Signature(32)),
@@ -68,10 +68,10 @@ class Output(Block):
 
         # Tiles that wait, the one being read included; there are two banks.
         waiting = Signal(range(3))
-        part, row, band = Signal(range(parts)), Signal(range(p.band_rows)), Signal(range(p.bands))
-        part_end, row_end, band_end = (
-            signal == count - 1 for signal, count in ((part, parts), (row, p.band_rows),
-                                                      (band, p.bands)))
+        part = Signal(range(parts))
+        row, band, bank = map(Signal.like, (self.read_row, self.read_band, self.read_bank))
+        part_end, row_end, band_end = (part == parts - 1, row == p.band_rows - 1,
+                                       band == p.bands - 1)
 
         enable = Signal()
         take   = Signal()
@@ -92,7 +92,6 @@ class Output(Block):
                 m.d.comb += row_next.eq(Mux(row_end, 0, row + 1))
                 with m.If(row_end):
                     m.d.comb += band_next.eq(Mux(band_end, 0, band + 1))
-        bank = Signal()
         m.d.sync += [row.eq(row_next), band.eq(band_next), bank.eq(self.read_bank)]
         m.d.comb += [
             self.read_row.eq(row_next),

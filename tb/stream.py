@@ -85,26 +85,27 @@ class StreamSource(_Stream):
 class StreamSink(_Stream):
     """Consumer of payloads, pausing for ``pause()`` cycles before each.
 
-    Checks in every cycle that an offer which was not taken is still made.
+    Checks in every cycle that an offer which was not taken is still made. A reset empties
+    ``received``.
     """
 
     def __init__(self, dut, name: str, *, pause: Callable[[], int] = no_pauses):
         super().__init__(dut, name, pause)
+        self.rst = dut.rst
         self.received = []
         self.ready.value = 0
         self._held = None
         cocotb.start_soon(self._take())
-
-    def clear(self):
-        """Forget what was received and offered, as after a reset."""
-        self.received.clear()
-        self._held = None
 
     async def _take(self):
         pause = self.pause()
         while True:
             self.ready.value = ready = int(pause == 0)
             await RisingEdge(self.clk)
+            if self.rst.value == 1:
+                self.received.clear()
+                self._held = None
+                continue
             offer = int(self.payload.value) if self.valid.value == 1 else None
             if self._held is not None:
                 assert offer == self._held, f"{self.name}: an offer was withdrawn or changed"
@@ -130,6 +131,7 @@ async def reset(dut, cycles: int = 1):
     dut.rst.value = 1
     await ClockCycles(dut.clk, cycles)
     dut.rst.value = 0
+    await RisingEdge(dut.clk)  # drivers have seen the reset
 
 
 def start_clock(dut):
