@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from golden.parameters import ACCUMULATE_LOOP, ArrayParameters
 from hdl import float32
 from hdl.block import Block, Use
-from hdl.exact import Correction, Product
+from hdl.exact import Correction, Product, booth_digits
 from hdl.float32 import FP32, SIGNIFICAND, Exact
 
 __all__ = ["Dequantiser"]
@@ -97,22 +97,24 @@ class Dequantiser(Block):
         if (bits := _magnitude_bits(self.parameters)) > SIGNIFICAND:
             magnitude = float32.named(m, "magnitude", Mux(exact < 0, -exact, exact)[:bits])
             number    = float32.round_integer(m, magnitude)
-        value    = Signal.like(number, name="value", reset_less=True)
-        negative = Signal(reset_less=True)
-        scale    = Signal.like(self.scale, name="scale0", reset_less=True)
-        m.d.sync += [value.eq(number), negative.eq(exact < 0), scale.eq(self.scale)]
+        value, negative = float32.later(m, "value", (number, exact < 0))
+        scale  = float32.unpack(m, self.scale, self.parameters.scale_format)
+        digits = float32.later(m, "digits", booth_digits(scale.significand))
+        scale  = float32.registered(m, scale)
 
         # Stages 1 and 2: multiply, then round.
-        product = float32.registered(m, self._multiply(m, negative, value, scale))
+        product = float32.registered(m, self._multiply(m, negative, value, scale, digits))
         subnormal, overflow = self._extremes
         addend  = float32.registered(m, float32.round_exact(m, product, subnormal=subnormal,
                                                             overflow=overflow))
 
-        # Stages 3 to 5: align, add, round.
+        # Stages 3 to 5: align; add and count zeros; round.
         accumulator = Signal(FP32.bits)
         aligned = float32.align(m, addend, float32.unpack(m, accumulator, FP32))
-        total   = float32.registered(m, float32.add(m, float32.registered(m, aligned)))
-        total   = float32.round_exact(m, total, subnormal=subnormal, overflow=overflow)
+        exact   = float32.add(m, float32.registered(m, aligned))
+        zeros   = float32.later(m, "leading", float32.leading_zeros(m, exact.word))
+        total   = float32.round_exact(m, float32.registered(m, exact), zeros,
+                                      subnormal=subnormal, overflow=overflow)
         self._memory(m, stages, accumulator, float32.pack(m, total))
 
         return m
@@ -151,16 +153,15 @@ class Dequantiser(Block):
         ]
         return correction.exact
 
-    def _multiply(self, m, negative, value, code):
+    def _multiply(self, m, negative, value, scale, digits):
         """Exact product of a number, whose magnitude is the value's, and its scale."""
-        fmt   = self.parameters.scale_format
-        scale = float32.unpack(m, code, fmt)
         m.submodules.product = product = Use(self._product)
         m.d.comb += [
             product.value.eq(value),
-            product.factor.eq(scale.significand),
+            Cat(product.single, product.double, product.minus).eq(Cat(*digits)),
         ]
         word = Cat(C(0, max(0, SIGNIFICAND - len(product.product))), product.product)
+        fmt  = self.parameters.scale_format
         # The word's highest bit weighs 2**(scale.scale - fmt.bias + bits of the magnitude).
         offset  = _magnitude_bits(self.parameters) - fmt.bias + FP32.bias
         largest = 2**fmt.exp_bits - 2 + offset

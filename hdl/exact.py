@@ -1,5 +1,7 @@
 """Exact integer arithmetic of the dequantiser, in compressor trees."""
 
+from itertools import zip_longest
+
 from amaranth import *
 from amaranth.lib.wiring import In, Out
 
@@ -7,7 +9,7 @@ from golden.parameters import ArrayParameters
 from hdl.block import Block
 from hdl.compressor import BitHeap, FullAdders
 
-__all__ = ["Correction", "Product"]
+__all__ = ["Correction", "booth_digits", "Product"]
 
 
 class Correction(Block):
@@ -57,12 +59,30 @@ class Correction(Block):
         return m
 
 
+def booth_digits(factor: Value) -> "tuple[Value, Value, Value]":
+    """Radix-4 Booth digits ``-2·f[i+1] + f[i] + f[i-1]`` of an unsigned factor.
+
+    Returns
+    -------
+    single, double, minus : unsigned
+        Whether each digit is ±1, is ±2, and negative if not 0; the lowest digit first. The highest
+        digit is never negative, and never 2 if the factor's width is even: no bits for that.
+    """
+    single, double, minus = [], [], []
+    bits = Cat(C(0, 1), factor, C(0, 2))
+    for place in range(0, len(factor) + 1, 2):
+        below, here, above = bits[place:place + 3]
+        single.append(below ^ here)
+        double.append((above & ~here & ~below) | (~above & here & below))
+        minus.append(above)
+    return Cat(*single), Cat(*double)[:(len(factor) + 1) // 2], Cat(*minus)[:len(factor) // 2]
+
+
 class Product(Block):
     """Combinational ``product = abs(value) * factor``.
 
-    The factor's radix-4 Booth digits, ``-2·f[i+1] + f[i] + f[i-1]``, select the value, its
-    double or nothing. A negative value changes the sign of all digits, which saves the adder
-    that its magnitude would take.
+    Each Booth digit of the factor selects the value, its double or nothing. A negative value
+    changes the sign of all digits, which saves the adder that its magnitude would take.
 
     Parameters
     ----------
@@ -73,7 +93,10 @@ class Product(Block):
     Members
     -------
     value : In(signed(value_bits))
-    factor : In(factor_bits)
+    single : In(factor_bits // 2 + 1)
+    double : In((factor_bits + 1) // 2)
+    minus : In(factor_bits // 2)
+        The factor: :func:`booth_digits`.
     product : Out(value_bits - 1 + factor_bits)
     """
 
@@ -81,7 +104,9 @@ class Product(Block):
         self._adders = FullAdders(parameters)
         super().__init__(parameters, "product", {
             "value":   In(signed(value_bits)),
-            "factor":  In(factor_bits),
+            "single":  In(factor_bits // 2 + 1),
+            "double":  In((factor_bits + 1) // 2),
+            "minus":   In(factor_bits // 2),
             "product": Out(value_bits - 1 + factor_bits),
         })
 
@@ -94,21 +119,16 @@ class Product(Block):
         m = Module()
 
         heap = BitHeap(len(self.product))
-        bits = Cat(C(0, 1), self.factor, C(0, 2))
-        for place in range(0, len(self.factor) + 1, 2):
-            below, here, above = bits[place:place + 3]
-            digit  = Signal(signed(len(self.value) + 1), name=f"digit_{place}")
-            minus  = Signal(name=f"minus_{place}")
-            single = below ^ here
-            double = (above & ~here & ~below) | (~above & here & below)
-            m.d.comb += [
-                minus.eq(above ^ self.value[-1]),
-                digit.eq((Mux(single, self.value, 0) | Mux(double, self.value.shift_left(1), 0))
-                         ^ minus.replicate(len(digit))),
-            ]
+        digits = zip_longest(self.single, self.double, self.minus, fillvalue=C(0))
+        for i, (single, double, minus) in enumerate(digits):
+            minus ^= self.value[-1]
+            row = Signal(signed(len(self.value) + 1), name=f"row_{i}")
+            m.d.comb += row.eq(
+                (Mux(single, self.value, 0) | Mux(double, self.value.shift_left(1), 0))
+                ^ minus.replicate(len(row)))
             # The complement lacks one.
-            heap.add(digit, shift=place)
-            heap.add(minus, shift=place)
+            heap.add(row, shift=2 * i)
+            heap.add(minus, shift=2 * i)
         m.d.comb += self.product.eq(heap.total(m, self._adders))
 
         return m

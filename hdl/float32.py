@@ -12,9 +12,9 @@ from amaranth import *
 
 from golden.formats import FORMATS, Format
 
-__all__ = ["FP32", "SIGNIFICAND", "named", "registered", "Float", "Aligned", "Exact", "unpack",
-           "pack", "align", "add", "round_exact", "round_even", "round_integer", "leading_zeros",
-           "shift_right"]
+__all__ = ["FP32", "SIGNIFICAND", "named", "later", "registered", "Float", "Aligned", "Exact",
+           "unpack", "pack", "align", "add", "round_exact", "round_even", "round_integer",
+           "leading_zeros", "shift_right"]
 
 FP32 = FORMATS["fp32"]
 
@@ -29,13 +29,20 @@ def named(m: Module, name: str, value: Value) -> Signal:
     return signal
 
 
+def later(m: Module, name: str, values: "tuple[Value, ...]") -> "tuple[Signal, ...]":
+    """Same values one cycle later."""
+    signals = tuple(Signal.like(value, name=name, reset_less=True) for value in values)
+    m.d.sync += [signal.eq(value) for signal, value in zip(signals, values, strict=True)]
+    return signals
+
+
 def registered(m: Module, pieces: "Pieces", enable: Value | None = None) -> "Pieces":
     """Same pieces one cycle later, or one enabled cycle."""
-    later = {name: Signal.like(value, name=name, reset_less=True)
-             for name, value in vars(pieces).items()}
+    signals = {name: Signal.like(value, name=name, reset_less=True)
+               for name, value in vars(pieces).items()}
     with m.If(C(1) if enable is None else enable):
-        m.d.sync += [signal.eq(getattr(pieces, name)) for name, signal in later.items()]
-    return type(pieces)(**later)
+        m.d.sync += [signal.eq(getattr(pieces, name)) for name, signal in signals.items()]
+    return type(pieces)(**signals)
 
 
 @dataclass(frozen=True)
@@ -176,14 +183,15 @@ def add(m: Module, aligned: Aligned) -> Exact:
                  fill=negative, cancelled=subtract, infinite=aligned.infinite, nan=aligned.nan)
 
 
-def round_exact(m: Module, exact: Exact, *, subnormal: bool = True,
-                overflow: bool = True) -> Float:
+def round_exact(m: Module, exact: Exact, zeros: "tuple[Value, Value] | None" = None, *,
+                subnormal: bool = True, overflow: bool = True) -> Float:
     """Round to binary32; the word must have at least ``SIGNIFICAND`` bits.
 
+    ``zeros`` are the word's :func:`leading_zeros`, if they have been counted before.
     Without ``subnormal`` or ``overflow`` the result cannot be subnormal, or too large, and logic
     is saved.
     """
-    zeros, zero = leading_zeros(m, exact.word)
+    zeros, zero = zeros or leading_zeros(m, exact.word)
     if subnormal:
         limit = named(m, "limit", exact.exponent - 1)
         zeros = named(m, "shift", Mux(limit < zeros, limit, zeros)[:len(zeros)])
