@@ -22,9 +22,10 @@ def s_layout(parameters: ArrayParameters) -> data.StructLayout:
 
 
 class Array(Block):
-    """Output-stationary array for ``y[m, n] = sx[m] Σ_g s[g, n] Σ_{k∈g} x[m, k] (q[k, n] - z[g, n])``.
+    """Output-stationary array for a grouped GEMM with dequantisation after each group.
 
-    Computes one output tile of ``rows`` by ``columns`` after the other. A group takes
+    ``y[m, n] = sx[m] Σ_g s[g, n] Σ_{k∈g} x[m, k] (q[k, n] - z[g, n])``, rounded as
+    :mod:`golden.gemm` says. Computes one output tile of ``rows`` by ``columns`` after the other. A group takes
     ``group / lanes`` beats of ``x`` and ``w`` and one of ``s``, which goes with the group's last
     beat and whose ``last`` ends the output tile. ``sx`` has one word and ``y`` has
     ``columns / y_lanes`` beats for each row of an output tile.

@@ -40,15 +40,15 @@ class Block(wiring.Component):
 
     @property
     def rtlil(self) -> str:
-        """This block alone, as RTLIL text; elaborated once."""
+        """RTLIL text of the block alone; elaborated once."""
         if self._rtlil is None:
             self._rtlil = rtlil.convert(self, name=self.module, emit_src=False)
         return self._rtlil
 
     def closure(self) -> "dict[str, Block]":
-        """This block and all that it uses, by module name, the deepest first."""
+        """The block and all that it uses, by module name, the deepest first."""
         blocks = {}
-        assert self.rtlil
+        assert self.rtlil  # elaboration may find further uses
         for block in self.uses:
             blocks |= block.closure()
         return blocks | {self.module: self}

@@ -71,36 +71,65 @@ class BitHeap:
             if position < self.width:
                 self.columns[position].append(~bit if sign != negative else bit)
 
-    def total(self, m: Module, adders: "FullAdders") -> Value:
-        """Reduce three bits of a weight to two, level by level, then add the two rows left.
+    def total(self, m: Module, adders: "FullAdders", name: str = "add") -> Value:
+        """Reduce the heap to two rows in Dadda's stages, then add these.
 
-        In each level the adders of neighbouring weights stand side by side in one block.
+        Each stage lowers the highest column by a third, with as few adders as will do; a carry
+        counts in the column that it goes to, so that none ripples. Adders of neighbouring columns
+        stand side by side in one block; submodules begin with ``name``.
+        L. Dadda, "Some schemes for parallel multipliers", Alta Frequenza 34, 1965.
         """
         columns = [column + [C(1, 1)] * (self.constant >> position & 1)
                    for position, column in enumerate(self.columns)]
-        level = 0
-        while (highest := max(map(len, columns))) > 2:
-            reduced = [[] for _ in range(self.width + 1)]
-            carries = [[] for _ in range(self.width + 1)]
-            for index in range(highest // 3):
-                full = [position for position, column in enumerate(columns)
-                        if len(column) >= 3 * index + 3]
-                for _, run in groupby(enumerate(full), lambda pair: pair[1] - pair[0]):
-                    positions = [position for _, position in run]
-                    rows = [Cat(columns[position][3 * index + row] for position in positions)
-                            for row in range(3)]
-                    m.submodules[f"add_{level}_{index}_{positions[0]}"] = adder = (
-                        adders.use(len(positions)))
-                    m.d.comb += Cat(adder.a, adder.b, adder.c).eq(Cat(*rows))
-                    for offset, position in enumerate(positions):
-                        reduced[position].append(adder.s[offset])
-                        carries[position + 1].append(adder.carry[offset])
-            columns = [reduced[position] + carries[position] + column[len(column) // 3 * 3:]
-                       for position, column in enumerate(columns)]
-            level += 1
+        targets = [2]
+        while targets[-1] < max(map(len, columns)):
+            targets.append(targets[-1] * 3 // 2)
+        for stage, target in enumerate(reversed(targets[:-1])):
+            columns = self._stage(m, adders, f"{name}_{stage}", columns, target)
         rows = [Cat(column[row] if row < len(column) else C(0, 1) for column in columns)
                 for row in range(2)]
         return (rows[0] + rows[1])[:self.width]
+
+    def _stage(self, m, adders, name, columns, target):
+        """Columns of at most ``target`` bits, those first that have waited longest.
+
+        A column with one bit too many gets a half adder.
+        """
+        full, half, carries = [], [], 0
+        for column in columns:
+            excess = len(column) + carries - target
+            full.append(max(excess, 0) // 2)
+            half.append(max(excess, 0) % 2)
+            carries = full[-1] + half[-1]
+
+        sums = [[] for _ in range(self.width + 1)]
+        ups  = [[] for _ in range(self.width + 1)]
+        rest = []
+        for index in range(max(full, default=0)):
+            wanted = [position for position, count in enumerate(full) if count > index]
+            for positions in _runs(wanted):
+                m.submodules[f"{name}_{index}_{positions[0]}"] = adder = adders.use(len(positions))
+                rows = [Cat(columns[position][3 * index + row] for position in positions)
+                        for row in range(3)]
+                m.d.comb += Cat(adder.a, adder.b, adder.c).eq(Cat(*rows))
+                for offset, position in enumerate(positions):
+                    sums[position].append(adder.s[offset])
+                    ups[position + 1].append(adder.carry[offset])
+        for position, column in enumerate(columns):
+            used = 3 * full[position]
+            if half[position]:
+                a, b = column[used:used + 2]
+                sums[position].append(a ^ b)
+                ups[position + 1].append(a & b)
+                used += 2
+            rest.append(column[used:])
+        return [rest[position] + ups[position] + sums[position] for position in range(self.width)]
+
+
+def _runs(numbers: list[int]) -> list[list[int]]:
+    """Runs of consecutive numbers."""
+    return [[number for _, number in run]
+            for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
 
 
 class FullAdders:

@@ -39,7 +39,7 @@ opt
 abc -liberty "{liberty}" -constr abc.constraints -D {delay} -script +{abc}
 opt_clean -purge
 check -assert
-rename -enumerate -pattern _%_
+rename -enumerate -pattern gate_%_
 write_json hierarchy.json
 setattr -mod -unset keep_hierarchy *
 flatten

@@ -1,1 +1,1 @@
-"""Every test: the pytest side, the benches that run in a simulator, their drivers and the runner."""
+"""Every test: the pytest side, the benches inside a simulator, their drivers and the runner."""

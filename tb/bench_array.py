@@ -6,9 +6,9 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden.gemm import gemm
 from golden.quantise import Activations, GroupedWeights
-from golden.stream import output_tiles, s_beats, sx_beats, w_beats, x_beats, y_matrix
+from tb.array_driver import ArrayDriver
 from tb.settings import SETTINGS, parameters
-from tb.stream import StreamSink, StreamSource, no_pauses, random_pauses, reset, start_clock
+from tb.stream import no_pauses, random_pauses, reset
 
 P = parameters()
 SHAPES = [tuple(shape) for shape in SETTINGS.get("shapes", [])]
@@ -25,51 +25,12 @@ def random_layer(rng, m: int, k: int, n: int) -> tuple[Activations, GroupedWeigh
     return Activations(x, sx), GroupedWeights(P.w, P.scale, P.group, q, zeros, scales)
 
 
-class Bench:
-    """Drivers of the array's five streams."""
-
-    def __init__(self, dut, pause=no_pauses):
-        start_clock(dut)
-        self.dut = dut
-        self.sources = {name: StreamSource(dut, name, pause=pause)
-                        for name in ("x", "w", "s", "sx")}
-        self.y = StreamSink(dut, "y", pause=pause)
-        self.slowdown = 1 if pause is no_pauses else 12
-
-    def offer(self, x: Activations, weights: GroupedWeights):
-        """Begin to send a layer; return the tasks that do."""
-        m, n = len(x.q), weights.q.shape[1]
-        payloads = {"x": x_beats(x, n, P), "w": w_beats(weights, m, P),
-                    "s": s_beats(weights, m, P), "sx": sx_beats(x, n, P)}
-        return [cocotb.start_soon(self.sources[name].send(beats))
-                for name, beats in payloads.items()]
-
-    async def run(self, x: Activations, weights: GroupedWeights) -> np.ndarray:
-        """Codes of the outputs of a layer."""
-        (m, k), n = x.q.shape, weights.q.shape[1]
-        tiles = len(list(output_tiles(m, n, P)))
-        words = P.rows * P.columns // P.y_lanes
-        sending = self.offer(x, weights)
-        limit = 200 + tiles * (k // P.lanes + words) * self.slowdown
-        beats = await self.y.receive(tiles * words, limit=limit)
-        for task in sending:
-            await task
-        outputs = y_matrix(beats, m, n, P)
-        self.y.received.clear()
-        return outputs
-
-    async def idle(self):
-        """Assert that nothing more comes out."""
-        await ClockCycles(self.dut.clk, 100)
-        assert not self.y.received, "outputs that nobody asked for"
-
-
 @cocotb.test()
 @cocotb.parametrize(stalls=[False, True])
 async def shapes(dut, stalls):
     """Every shape matches golden, with stalls on all streams and without."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
-    bench = Bench(dut, random_pauses(rng) if stalls else no_pauses)
+    bench = ArrayDriver(dut, P, random_pauses(rng) if stalls else no_pauses)
     await reset(dut)
     for shape in SHAPES:
         x, weights = random_layer(rng, *shape)
@@ -82,7 +43,7 @@ async def shapes(dut, stalls):
 async def reset_at_any_time(dut):
     """After a reset in the middle of a group, a drain or an output nothing of the past is left."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
-    bench = Bench(dut)
+    bench = ArrayDriver(dut, P)
     await reset(dut)
     shape = (P.rows, 2 * P.group, P.columns)
     expected_cycles = 4 * P.beats + 30
@@ -103,22 +64,14 @@ async def reset_at_any_time(dut):
 async def full_rate(dut):
     """One beat in each cycle, from the first of the layer to the last, over several tiles."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
-    bench = Bench(dut)
+    bench = ArrayDriver(dut, P)
     await reset(dut)
     groups = -(-max(SETTINGS["full_rate_length"], P.full_rate_length) // P.group)
     x, weights = random_layer(rng, P.rows, groups * P.group, 4 * P.columns)
-    beats, cycles = 4 * groups * P.beats, 0
-
-    async def count():
-        nonlocal cycles
-        while bench.sources["x"].sent < beats:
-            await RisingEdge(dut.clk)
-            cycles += bench.sources["x"].sent > 0
-
-    counting = cocotb.start_soon(count())
     np.testing.assert_array_equal(await bench.run(x, weights), gemm(x, weights, y=P.y))
-    await counting
-    utilisation = (beats - 1) / cycles
+    stream = bench.sources["x"]
+    assert stream.sent == 4 * groups * P.beats
+    utilisation = stream.sent / (stream.ended - stream.began + 1)
     dut._log.info(f"utilisation {utilisation:.4f} of {P.peak} MAC per cycle")
     assert utilisation >= 0.99
 
@@ -127,7 +80,7 @@ async def full_rate(dut):
 async def latency(dut):
     """The first output follows the last beat of its tile by the cycles that the design states."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
-    bench = Bench(dut)
+    bench = ArrayDriver(dut, P)
     await reset(dut)
     sending = bench.offer(*random_layer(rng, P.rows, P.group, P.columns))
     while bench.sources["x"].sent < P.beats:

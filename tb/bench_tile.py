@@ -2,66 +2,11 @@
 
 import cocotb
 import numpy as np
-from cocotb.triggers import RisingEdge
 
-from golden.stream import pack, unpack
 from tb.settings import SETTINGS, parameters
-from tb.stream import reset, start_clock
+from tb.tile_driver import LATENCY, drain, expected
 
 P = parameters()
-LATENCY = 3  # from operands to the bottom row's sum
-
-
-def sign_extended(values, bits: int):
-    """Two's complement values of unsigned fields."""
-    return values - ((values >> bits - 1) << bits)
-
-
-async def sums(dut, x, w, last, above):
-    """Sums that drain from the tile, shape (cycles, C), when it is fed one beat in each cycle.
-
-    Parameters
-    ----------
-    x : ndarray, shape (cycles, R, L)
-    w : ndarray, shape (cycles, C, L)
-    last : ndarray of bool, shape (cycles,)
-    above : ndarray, shape (cycles, C)
-    """
-    start_clock(dut)
-    dut.last_i.value = 0
-    await reset(dut)
-    beats = zip(pack(x.reshape(len(x), -1), P.x_format.bits),
-                pack(w.reshape(len(w), -1), P.w_format.bits),
-                last.tolist(), pack(above, P.sum_bits), strict=True)
-    drained = []
-    for x_beat, w_beat, last_beat, above_beat in beats:
-        dut.x_i.value = x_beat
-        dut.w_i.value = w_beat
-        dut.last_i.value = last_beat
-        dut.drain_i.value = above_beat
-        await RisingEdge(dut.clk)
-        drained.append(int(dut.drain_o.value))
-        assert int(dut.x_o.value) == int(dut.x_o.value)
-    return sign_extended(unpack(drained, P.sum_bits, P.tile_columns), P.sum_bits)
-
-
-def expected(x, w, last, above):
-    """The same by definition: products by numpy, shadows as a shift register."""
-    totals = np.einsum("trl,tcl->trc", x, w)
-    shadow = np.zeros((P.tile_rows, P.tile_columns), dtype=np.int64)
-    acc = np.zeros_like(shadow)
-    drained = np.zeros((len(x), P.tile_columns), dtype=np.int64)
-    drain = np.zeros(P.tile_columns, dtype=np.int64)
-    for cycle in range(len(x) - LATENCY + 1):
-        acc += totals[cycle]
-        drain = shadow[-1].copy()
-        if last[cycle]:
-            shadow, acc = acc, np.zeros_like(acc)
-        elif cycle + 1 < len(x):
-            shadow = np.vstack([above[cycle + 1], shadow[:-1]])
-        if cycle + 2 < len(x):
-            drained[cycle + 2] = drain
-    return drained
 
 
 @cocotb.test()
@@ -86,9 +31,9 @@ async def every_product(dut):
     last[where] = True
     above = np.zeros((cycles, P.tile_columns), dtype=np.int64)
 
-    actual = await sums(dut, x, w, last, above)
+    actual = await drain(dut, P, x, w, last, above)
 
-    np.testing.assert_array_equal(actual[LATENCY:], expected(x, w, last, above)[LATENCY:])
+    np.testing.assert_array_equal(actual[LATENCY:], expected(P, x, w, last, above)[LATENCY:])
 
 
 @cocotb.test()
@@ -103,10 +48,10 @@ async def groups_follow_without_a_bubble(dut):
     limit = 1 << P.sum_bits - 1
     above = rng.integers(-limit, limit, (cycles, P.tile_columns))
 
-    actual = await sums(dut, x, w, last, above)
+    actual = await drain(dut, P, x, w, last, above)
 
     begin = np.flatnonzero(last)[0] + LATENCY
-    np.testing.assert_array_equal(actual[begin:], expected(x, w, last, above)[begin:])
+    np.testing.assert_array_equal(actual[begin:], expected(P, x, w, last, above)[begin:])
     assert np.abs(actual[begin:]).max() > 0
 
 
@@ -125,9 +70,23 @@ async def extreme_groups(dut):
         last[group.stop - 1] = True
     above = np.zeros((cycles, P.tile_columns), dtype=np.int64)
 
-    actual = await sums(dut, x, w, last, above)
+    actual = await drain(dut, P, x, w, last, above)
 
     for index, (x_value, w_value) in enumerate(extremes):
         first = (index + 1) * P.beats - 1 + LATENCY
         rows = actual[first:first + P.tile_rows]
         assert (rows == x_value * w_value * P.group).all(), (x_value, w_value, rows)
+
+
+@cocotb.test(skip="operands" not in SETTINGS)
+async def given_operands(dut):
+    """Operands of a file, as for the switching activity; groups of ``beats`` cycles."""
+    with np.load(SETTINGS["operands"]) as arrays:
+        x, w = arrays["x"], arrays["w"]
+    last = np.arange(len(x)) % P.beats == P.beats - 1
+    above = np.zeros((len(x), P.tile_columns), dtype=np.int64)
+
+    actual = await drain(dut, P, x, w, last, above)
+
+    begin = P.beats - 1 + LATENCY
+    np.testing.assert_array_equal(actual[begin:], expected(P, x, w, last, above)[begin:])

@@ -165,7 +165,8 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
             plusargs=["+verilator+rand+reset+2"])
         count, failed = get_results(results)
     except (RuntimeError, SystemExit) as error:
-        raise SimulationError(f"{bench} on {top} stopped: {error}; see {work / 'run.log'}") from None
+        raise SimulationError(f"{bench} on {top} stopped with {error}; "
+                              f"see {work / 'run.log'}") from None
     if failed or not count:
         raise SimulationError(f"{bench} on {top}: {failed} of {count} tests failed; "
                               f"see {work / 'run.log'}")

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 
 import cocotb
 from cocotb.clock import Clock
+from cocotb.simtime import get_sim_time
 from cocotb.triggers import ClockCycles, RisingEdge
 
-__all__ = ["Cycles", "StreamSource", "StreamSink", "no_pauses", "random_pauses", "reset",
+__all__ = ["cycle", "StreamSource", "StreamSink", "no_pauses", "random_pauses", "reset",
            "start_clock"]
 
 PERIOD_NS = 10
@@ -26,17 +27,9 @@ def random_pauses(rng, *, share: float = 0.5, longest: int = 6) -> Callable[[], 
     return lambda: int(rng.integers(1, longest + 1)) if rng.random() < share else 0
 
 
-class Cycles:
-    """Counts rising edges of the clock since the simulation began."""
-
-    def __init__(self, dut):
-        self.now = 0
-        cocotb.start_soon(self._count(dut.clk))
-
-    async def _count(self, clk):
-        while True:
-            await RisingEdge(clk)
-            self.now += 1
+def cycle() -> int:
+    """Clock cycles since the simulation began."""
+    return int(get_sim_time("ns")) // PERIOD_NS
 
 
 class _Stream:
@@ -58,12 +51,14 @@ class _Stream:
 class StreamSource(_Stream):
     """Producer of payloads, pausing for ``pause()`` cycles before each.
 
-    While it pauses the payload is all ones: a design that looks at it is found out.
+    While it pauses the payload is all ones: a design that looks at it is found out. ``began`` and
+    ``ended`` are the cycles of the first and the last transfer.
     """
 
     def __init__(self, dut, name: str, *, pause: Callable[[], int] = no_pauses):
         super().__init__(dut, name, pause)
         self.sent = 0
+        self.began = self.ended = 0
         self.valid.value = 0
 
     async def send(self, payloads: Iterable[int]):
@@ -77,6 +72,8 @@ class StreamSource(_Stream):
             self.payload.value = payload
             self.valid.value = 1
             await self._transfer()
+            self.ended = cycle()
+            self.began = self.began or self.ended
             self.sent += 1
         self.payload.value = junk
         self.valid.value = 0

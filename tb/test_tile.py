@@ -7,8 +7,8 @@ from hdl.export import verilog
 from hdl.tile import Tile
 from tb.runner import simulate
 
-SHAPE = dict(lanes=4, tile_rows=2, tile_columns=3, group=16)
-SCALAR = dict(lanes=1, tile_rows=1, tile_columns=1, group=8)
+SHAPE = {"lanes": 4, "tile_rows": 2, "tile_columns": 3, "group": 16}
+SCALAR = {"lanes": 1, "tile_rows": 1, "tile_columns": 1, "group": 8}
 
 TILES = [
     SETS["tiny"], SETS["paper"], SETS["edge"], SETS["edge"].baseline(),

@@ -1,0 +1,55 @@
+# The table of contents: `make help`. Every result lies under build/.
+
+SET        ?= edge
+CHECKPOINT ?= tb/data/awq_gemm.safetensors
+LAYER      ?=
+LIBERTY    ?=
+TOKENS     ?= 20
+SEED       ?= 1
+WORKERS    ?= 2
+
+BIN   := build/venv/bin
+MIXPE := $(BIN)/mixpe
+
+.PHONY: help setup sim test test-full verilog synth netlist-sim sets sizes lint clean distclean
+
+help:         ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup:        ## Install the locked dependencies into build/venv, once
+	@scripts/setup.sh
+
+sim: setup    ## Run checkpoint layers through the Verilog of SET and compare [CHECKPOINT LAYER TOKENS SEED]
+	@$(MIXPE) sim --set "$(SET)" --checkpoint "$(CHECKPOINT)" $(if $(LAYER),--layer "$(LAYER)") \
+		--tokens "$(TOKENS)" --seed "$(SEED)"
+
+test: setup   ## Run the tests
+	@$(BIN)/pytest -n $(WORKERS) -m "not full"
+
+test-full: setup  ## Run the long tests too
+	@$(BIN)/pytest -n $(WORKERS)
+
+verilog: setup  ## Write the Verilog of SET to build/verilog
+	@$(MIXPE) verilog --set "$(SET)"
+
+synth: setup  ## Area, timing and power of the tile of SET and of an INT8 tile [LIBERTY]
+	@$(MIXPE) synth --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)")
+
+netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
+	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"
+
+sets: setup   ## List the parameter sets
+	@$(MIXPE) sets
+
+sizes: setup  ## Renew the table of sizes in README.md
+	@$(MIXPE) sizes
+
+lint: setup   ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+clean:        ## Remove build/ but for the installed packages
+	@find build -mindepth 1 -maxdepth 1 ! -name venv ! -name cells -exec rm -rf {} +
+
+distclean:    ## Remove build/
+	@rm -rf build

@@ -1,0 +1,8 @@
+"""Where the commands print."""
+
+from rich.console import Console
+
+__all__ = ["console"]
+
+#: At least as wide as the tables, so that a narrow terminal or a pipe does not break their words.
+console = Console(width=max(Console().width, 116), highlight=False)

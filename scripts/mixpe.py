@@ -1,0 +1,129 @@
+"""The command ``mixpe``."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from golden.parameters import SETS, ArrayParameters, parameter_set
+
+__all__ = ["main"]
+
+
+class _Set(click.ParamType):
+    name = "set"
+
+    def convert(self, value, param, ctx) -> ArrayParameters:
+        try:
+            return parameter_set(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def set_option(default: str = "edge"):
+    """Option that chooses the parameter set."""
+    return click.option("--set", "-s", "parameters", type=_Set(), default=default,
+                        show_default=True, metavar="NAME|FILE.toml",
+                        help=f"Parameter set: {', '.join(SETS)}, or a file.")
+
+
+def output_option(default: str):
+    """Option that chooses the folder of the results."""
+    return click.option("--output", "-o", type=click.Path(path_type=Path, file_okay=False),
+                        default=default, show_default=True, help="Folder of the results.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="mixpe")
+def cli():
+    """Generate mixed-precision matrix engines as Verilog, and prove and measure each."""
+
+
+@cli.command()
+@click.argument("files", nargs=-1, type=_Set(), metavar="[FILE.toml]...")
+def sets(files):
+    """List the parameter sets with their widths and peak rates."""
+    from scripts import sets
+    sets.show((*SETS.values(), *files))
+
+
+@cli.command()
+@set_option()
+@output_option("build/verilog")
+def verilog(parameters, output):
+    """Write the Verilog of an array, and a JSON file that describes it."""
+    from hdl.array import Array
+    from hdl.export import export
+    click.echo(export(Array(parameters), output))
+
+
+@cli.command()
+@set_option()
+@click.option("--checkpoint", "-c", type=click.Path(path_type=Path),
+              default="tb/data/awq_gemm.safetensors", show_default=True,
+              help="Checkpoint in AutoAWQ GEMM layout, a file or a folder.")
+@click.option("--layer", "-l", help="Layer of the checkpoint; needed if it has more than four.")
+@click.option("--tokens", "-m", type=click.IntRange(1, 65536), default=20, show_default=True,
+              help="M, rows of activations.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
+              help="Seed of the activations and the stalls.")
+def sim(parameters, checkpoint, layer, tokens, seed):
+    """Run layers of a checkpoint through the exported Verilog and compare with golden."""
+    from scripts import sim
+    sim.main(parameters, checkpoint, layer, tokens, seed)
+
+
+@cli.command()
+@set_option()
+@click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
+              help="Cell library; NanGate 45 nm if absent.")
+@click.option("--power/--no-power", default=True, show_default=True,
+              help="Simulate the netlists for their switching activity.")
+@output_option("build/synth")
+def synth(parameters, liberty, power, output):
+    """Area, timing and power of the tile, beside an INT8 tile of the same shape."""
+    from scripts import synth
+    synth.main(parameters, liberty, power, output)
+
+
+@cli.command("netlist-sim")
+@set_option()
+@click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
+              help="Cell library; NanGate 45 nm if absent.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
+              help="Seed of the benches.")
+def netlist_sim(parameters, liberty, seed):
+    """Run the benches of the tile and the array on their mapped netlists."""
+    from scripts import netlist_sim
+    netlist_sim.main(parameters, liberty, seed)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a bad argument or file is one line and exit status 2."""
+    from hdl.yosys import YosysError
+    from scripts.checkpoint import CheckpointError
+    from synth.liberty import LibraryError
+    from synth.netlist import NetlistError
+    from tb.runner import SimulationError
+    try:
+        status = cli.main(arguments, prog_name="mixpe", standalone_mode=False)
+    except click.ClickException as error:
+        status = _fail(error.format_message(), error.exit_code)
+    except (CheckpointError, LibraryError, NetlistError, YosysError) as error:
+        status = _fail(str(error), 2)
+    except SimulationError as error:
+        status = _fail(str(error), 1)
+    except OSError as error:
+        status = _fail(f"{error.filename}: {error.strerror}", 2)
+    except (click.Abort, KeyboardInterrupt):
+        status = _fail("interrupted", 130)
+    sys.exit(status)
+
+
+def _fail(message: str, status: int) -> int:
+    click.echo(f"mixpe: error: {' '.join(message.split())}", err=True)
+    return status
+
+
+if __name__ == "__main__":
+    main()
