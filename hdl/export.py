@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +35,12 @@ _HEADER = """\
 // Parameters: {parameters}
 // Reset `rst` is synchronous and must be high for at least one rising edge of `clk`.
 
+/* verilator lint_off DECLFILENAME */  // one file for a module and all that it uses
+/* verilator lint_off UNOPTFLAT */     // bits of a word may depend on others of it, in no loop
+/* verilator lint_off UNUSEDSIGNAL */  // an instance may have outputs that nothing here reads
+/* verilator lint_off WIDTHEXPAND */   // an operand narrower than the result extends, as it should
+/* verilator lint_off WIDTHTRUNC */    // a part of a word is the word, shifted, in fewer bits
+
 """
 
 
@@ -59,7 +64,9 @@ def verilog(block: Block) -> str:
 def description(block: Block, text: str) -> dict:
     """Ports, parameters, derived widths and content hash of ``text``, the block's Verilog."""
     parameters = block.parameters
-    ports = {"clk": {"direction": "input", "width": 1}, "rst": {"direction": "input", "width": 1}}
+    # Clock and reset are ports only if a register needs them.
+    ports = {name: {"direction": "input", "width": 1, "signed": False}
+             for name in ("clk", "rst") if f" \\{name}\n" in block.rtlil}
     for path, member, value in block.signature.flatten(block):
         shape = value.shape()
         ports["__".join(map(str, path))] = {
@@ -75,7 +82,7 @@ def description(block: Block, text: str) -> dict:
         "modules": list(block.closure()),
         "parameters": parameters.to_dict(),
         "derived": {name: getattr(parameters, name) for name in derived},
-        "latency": getattr(block, "latency", {}),
+        "latency": getattr(block, "latency", None),
         "ports": ports,
         "tools": {name: version(name) for name in ("amaranth", "mixpe", "pyosys")},
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
@@ -85,14 +92,16 @@ def description(block: Block, text: str) -> dict:
 def export(block: Block, directory: Path) -> Path:
     """Write ``<module>.v`` and ``<module>.json``; return the path of the former.
 
-    Each file appears whole or not at all.
+    Nothing appears before both are written, and each whole.
     """
     text = verilog(block)
     metadata = json.dumps(description(block, text), indent=2) + "\n"
     directory.mkdir(parents=True, exist_ok=True)
-    for name, content in ((f"{block.module}.json", metadata), (f"{block.module}.v", text)):
-        with tempfile.NamedTemporaryFile("w", dir=directory, delete=False) as file:
-            file.write(content)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, directory / name)
+    with tempfile.TemporaryDirectory(dir=directory) as staging:
+        written = []
+        for suffix, content in ((".json", metadata), (".v", text)):
+            written.append(Path(staging) / f"{block.module}{suffix}")
+            written[-1].write_text(content, encoding="utf-8")
+        for path in written:
+            path.replace(directory / path.name)
     return directory / f"{block.module}.v"

@@ -105,7 +105,7 @@ def test_every_value_of_a_small_heap():
     assert totals == [expected(5, addends, row) for row in values]
 
 
-def adders_needed(width, addends):
+def adders_of_wallace(width, addends):
     """Full adders of a tree that takes three bits of a weight wherever there are three.
 
     Each takes three bits and leaves two, so that their number is that of the bits that go in less
@@ -134,16 +134,19 @@ def adders_needed(width, addends):
 def test_number_of_adders(case):
     width, addends, _ = case
     _, widths = sums(width, addends, [])
-    assert sum(widths) == adders_needed(width, addends)
+    assert sum(widths) <= adders_of_wallace(width, addends)
     assert all(size <= width for size in widths)
 
 
-@pytest.mark.parametrize(("count", "adders"), [(1, 0), (2, 0), (3, 8), (4, 15)])
-def test_rows_of_eight_bits(count, adders):
-    """A third row takes a row of adders; a fourth another, but for the lowest bit."""
-    _, widths = sums(10, [(8, False, 0, False)] * count, [])
-    assert sum(widths) == adders
-    assert len(widths) == {1: 0, 2: 0, 3: 1, 4: 2}[count]
+@pytest.mark.parametrize("count", range(1, 13))
+def test_bits_in_less_bits_out(count):
+    """An adder makes two bits of three, until no weight has more than two bits.
+
+    Twelve rows take five stages, each of which carries into one more column; none is dropped.
+    """
+    _, widths = sums(16, [(8, False, 0, False)] * count, [])
+    assert max(0, 8 * count - 2 * (8 + 5)) <= sum(widths) <= 8 * (count - 1)
+    assert (sum(widths) == 0) == (count < 3)
 
 
 class Sum(Block):
@@ -198,5 +201,5 @@ def test_exported_sum(tmp_path):
                                                  re.MULTILINE)]
     addends = [(4, True, 0, False), (4, True, 1, False), (4, False, 1, True), (4, False, 2, True),
                (6, False, 0, False), (3, True, 0, True)]
-    assert sum(widths) == adders_needed(9, addends)
+    assert 0 < sum(widths) <= adders_of_wallace(9, addends)
     assert set(widths) == block.adders.blocks.keys()
