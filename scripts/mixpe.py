@@ -98,6 +98,16 @@ def netlist_sim(parameters, liberty, seed):
     netlist_sim.main(parameters, liberty, seed)
 
 
+@cli.command()
+@click.option("--readme", type=click.Path(path_type=Path, dir_okay=False), default="README.md",
+              show_default=True, help="File with the table.")
+@output_option("build/synth")
+def sizes(readme, output):
+    """Renew the table of sizes in README.md from the reports of synth."""
+    from scripts import sizes
+    sizes.main(readme, output)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a bad argument or file is one line and exit status 2."""
     from hdl.yosys import YosysError

@@ -1,0 +1,60 @@
+"""``mixpe sizes``: the table of sizes in README.md, from the reports of ``mixpe synth``."""
+
+import json
+from pathlib import Path
+
+from golden.parameters import SETS
+from scripts import synth
+from scripts.console import console
+
+__all__ = ["main", "table"]
+
+BEGIN, END = "<!-- sizes: begin -->\n", "<!-- sizes: end -->\n"
+
+_HEAD = """\
+| set | MAC per cycle | array, kGE | its memories, kGE | tile, GE per MAC | fJ per MAC | period, ns |
+|---|--:|--:|--:|--:|--:|--:|
+"""
+
+
+def main(readme: Path, output: Path) -> None:
+    """Replace the table between the markers of ``readme``; make the reports that are missing.
+
+    Raises
+    ------
+    ValueError
+        If the markers are not there.
+    """
+    text = readme.read_text()
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{readme} must have the lines {BEGIN.strip()} and {END.strip()}")
+    reports = []
+    for parameters in SETS.values():
+        path = output / f"{parameters.name}.json"
+        if not path.exists():
+            synth.main(parameters, None, True, output)
+        reports.append(json.loads(path.read_text()))
+    before, _, rest = text.partition(BEGIN)
+    readme.write_text(before + BEGIN + table(reports) + END + rest.partition(END)[2])
+    console.print(f"Written to {readme}")
+
+
+def table(reports: list[dict]) -> str:
+    """Markdown table of reports made with one library and the same tools."""
+    lines = []
+    for report in reports:
+        array, (ours, int8) = report["array"], report["tiles"]
+        cells = [report["set"]["name"], f"{array['macs']:,}",
+                 f"{(array['gates'] - array['memory_gates']) / 1000:.1f}",
+                 f"{array['memory_gates'] / 1000:.1f}"]
+        energies = [tile["fj_per_mac"]["real"] for tile in (ours, int8)]
+        cells += [f"{ours['gates_per_mac']:.1f} ({int8['gates_per_mac']:.1f})",
+                  "{:.0f} ({:.0f})".format(*energies),
+                  f"{ours['period_ns']:.2f} ({int8['period_ns']:.2f})"]
+        lines.append(f"| {' | '.join(cells)} |\n")
+    library, tools = reports[0]["library"], reports[0]["tools"]
+    versions = ", ".join(f"{name} {number}" for name, number in tools.items())
+    return (f"{_HEAD}{''.join(lines)}\nIn brackets: an INT8 tile of the same shape. Measured by `make sizes` with {versions}; library "
+            f"{library['name']} (NanGate 45 nm, typical, {library['voltage']} V), Booth multipliers "
+            f"and one script for all. GE is the area of a NAND2, {library['nand2_um2']:.3f} µm²; "
+            f"fJ is for operands of a checkpoint layer. Left out: {reports[0]['left_out']}.\n")

