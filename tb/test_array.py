@@ -9,6 +9,23 @@ from tb.runner import simulate
 
 PARAMETERS = [
     *SETS.values(),
+    # One element; every index has a single value.
+    ArrayParameters(name="one", mac="shift_add", lanes=1, tile_rows=1, tile_columns=1, group=4),
+    # No zero points, thus no row sums; a row of outputs takes two beats of three.
+    ArrayParameters(name="int4_bf16", w="int4", y="bf16", lanes=2, tile_rows=2, tile_columns=3,
+                    mesh_columns=2, group=8, y_lanes=3),
+    # As many rows as a group has beats, so that the shadows never rest; three bands.
+    ArrayParameters(name="full", w="int8", scale="bf16", y="int8", mac="product", lanes=4,
+                    tile_rows=2, tile_columns=2, mesh_rows=2, bands=3, group=16, y_lanes=2),
+    # The same with zero points, rows of one beat, and a mesh as deep as a group is long.
+    ArrayParameters(name="deep", scale="bf16", y="fp32", mac="product", lanes=3, tile_rows=1,
+                    tile_columns=2, mesh_rows=5, group=15, y_lanes=2),
+    # Operands pass through three columns of tiles.
+    ArrayParameters(name="mesh_2x3", w="int4", y="int8", mac="shift_add", lanes=2, tile_rows=1,
+                    tile_columns=2, mesh_rows=2, mesh_columns=3, group=8, y_lanes=3),
+    # More columns of tiles than a group has beats: several groups are between west and east.
+    ArrayParameters(name="wide", lanes=2, tile_rows=2, tile_columns=1, mesh_columns=5, group=8,
+                    y_lanes=5),
 ]
 
 
