@@ -88,10 +88,10 @@ def test_widths_hold_every_group_and_no_more(w, group):
 
 @pytest.mark.parametrize(("changes", "derived"), [
     ({}, {"beats": 8, "band_rows": 2, "rows": 2, "columns": 2, "peak": 16,
-          "full_rate_length": 16}),
+          "full_rate_length": 32, "latency": 16}),
     ({"mesh_rows": 3, "mesh_columns": 5, "bands": 7, "y_lanes": 2, "tile_rows": 1},
      {"beats": 8, "band_rows": 3, "rows": 21, "columns": 10, "peak": 840,
-      "full_rate_length": 420}),
+      "full_rate_length": 448, "latency": 23}),
 ])
 def test_shapes(changes, derived):
     p = P.replace(**changes)
