@@ -8,7 +8,8 @@ from typing import Any
 
 from golden.formats import FORMATS, Format, signed_bits
 
-__all__ = ["ArrayParameters", "MACS", "SETS", "ACCUMULATE_LOOP", "parameter_set"]
+__all__ = ["ArrayParameters", "MACS", "SETS", "ACCUMULATE_LOOP", "DEQUANTISE_LATENCY",
+           "RESCALE_LATENCY", "parameter_set"]
 
 #: Micro-architectures of the multiply-accumulate, and what each is.
 MACS = {
@@ -20,6 +21,12 @@ MACS = {
 
 #: Cycles from reading an accumulator until its successor can be read.
 ACCUMULATE_LOOP = 4
+
+#: Cycles from a sum until its accumulator can be read.
+DEQUANTISE_LATENCY = 6
+
+#: Cycles from an accumulator and its token's scale to the output.
+RESCALE_LATENCY = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +134,7 @@ class ArrayParameters:
 
     def baseline(self) -> "ArrayParameters":
         """INT8 array of the same shape, with a multiplier for each lane."""
-        return self.replace(name=f"{self.name}_int8", w="int8", mac="product")
+        return self.replace(name=f"{self.name[:27]}_int8", w="int8", mac="product")
 
     # Shapes
 
@@ -158,8 +165,26 @@ class ArrayParameters:
 
     @property
     def full_rate_length(self) -> int:
-        """Least K at which sending the outputs never holds back the array."""
-        return self.rows * self.columns // self.y_lanes * self.lanes
+        """Least K, in whole groups, at which no beat waits for outputs to be sent.
+
+        An output tile must be sent while the next one is computed, and its bank be free before
+        the first group of the one after that ends. A bank can be read when its last row has
+        crossed the mesh and the dequantiser.
+        """
+        sent = self.rows * self.columns // self.y_lanes
+        drained = self.mesh_rows + self.mesh_columns + self.band_rows + DEQUANTISE_LATENCY + 1
+        groups = -(-max(sent, sent + drained - self.beats) // self.beats)
+        return groups * self.group
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the last beat of an output tile to the first of its outputs.
+
+        The rows reach the feet, the last foot its last row, its dequantiser the accumulators; one
+        cycle reads these.
+        """
+        return (self.mesh_rows + self.mesh_columns + self.band_rows + DEQUANTISE_LATENCY
+                + 1 + RESCALE_LATENCY)
 
     # Formats
 

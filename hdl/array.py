@@ -34,6 +34,8 @@ class Array(Block):
     the streams deliver, ``y`` is taken and K is at least ``full_rate_length``. Inside nothing ever
     stalls: a group's last beat waits until there is room for what follows from it.
 
+    The first output follows the last beat of its tile by ``parameters.latency`` cycles.
+
     Any of ``x``, ``w`` and ``s`` is ready only together with the others it goes with. A reset
     discards everything in flight.
 
@@ -66,13 +68,6 @@ class Array(Block):
             "sx": In(stream.Signature(32)),
             "y":  Out(stream.Signature(y_layout(p))),
         }, uses=(self.band, self.output))
-
-    @property
-    def latency(self) -> int:
-        """Cycles from the last beat of an output tile to the first of its outputs."""
-        p = self.parameters
-        return (p.mesh_rows + 2 + p.band_rows - 1 + p.mesh_columns - 1
-                + self.band.foot.dequantiser.LATENCY + 1 + self.output.rescale.LATENCY)
 
     def elaborate(self, platform):
         m = Module()

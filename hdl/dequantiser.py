@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.parameters import ACCUMULATE_LOOP, ArrayParameters
+from golden.parameters import ACCUMULATE_LOOP, DEQUANTISE_LATENCY, ArrayParameters
 from hdl import float32
 from hdl.block import Block, Use
 from hdl.exact import Correction, Product, booth_digits
@@ -61,11 +61,12 @@ class Dequantiser(Block):
         Accumulator addressed in the cycle before, a code of binary32.
     """
 
-    LATENCY = _WRITE + 1
+    LATENCY = DEQUANTISE_LATENCY
 
     def __init__(self, parameters: ArrayParameters):
         # The memory is not transparent: a read sees the writes of earlier cycles.
         assert _READ + ACCUMULATE_LOOP > _WRITE
+        assert self.LATENCY == _WRITE + 1
         row = range(max(2, parameters.band_rows))  # Verilog has no port without bits
         correction = {
             "row_sum": In(signed(parameters.row_sum_bits)),

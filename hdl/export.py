@@ -82,7 +82,6 @@ def description(block: Block, text: str) -> dict:
         "modules": list(block.closure()),
         "parameters": parameters.to_dict(),
         "derived": {name: getattr(parameters, name) for name in derived},
-        "latency": getattr(block, "latency", None),
         "ports": ports,
         "tools": {name: version(name) for name in ("amaranth", "mixpe", "pyosys")},
         "sha256": hashlib.sha256(text.encode()).hexdigest(),

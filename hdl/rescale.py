@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib.wiring import In, Out
 
 from golden.formats import Format
-from golden.parameters import ArrayParameters
+from golden.parameters import RESCALE_LATENCY, ArrayParameters
 from hdl import float32
 from hdl.block import Block
 from hdl.float32 import FP32, SIGNIFICAND, Exact, Float
@@ -37,7 +37,7 @@ class Rescale(Block):
         Output code.
     """
 
-    LATENCY = 5
+    LATENCY = RESCALE_LATENCY
 
     def __init__(self, parameters: ArrayParameters):
         super().__init__(parameters, "rescale", {

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import click
+
 from golden.parameters import SETS
 from scripts import synth
 from scripts.console import console
@@ -12,7 +14,7 @@ __all__ = ["main", "table"]
 BEGIN, END = "<!-- sizes: begin -->\n", "<!-- sizes: end -->\n"
 
 _HEAD = """\
-| set | MAC per cycle | array, kGE | its memories, kGE | tile, GE per MAC | fJ per MAC | period, ns |
+| set | MAC per cycle | array, kGE | memories, kGE | tile, GE per MAC | fJ per MAC | period, ns |
 |---|--:|--:|--:|--:|--:|--:|
 """
 
@@ -22,12 +24,12 @@ def main(readme: Path, output: Path) -> None:
 
     Raises
     ------
-    ValueError
+    click.UsageError
         If the markers are not there.
     """
     text = readme.read_text()
     if BEGIN not in text or END not in text:
-        raise ValueError(f"{readme} must have the lines {BEGIN.strip()} and {END.strip()}")
+        raise click.UsageError(f"{readme} must have the lines {BEGIN.strip()} and {END.strip()}")
     reports = []
     for parameters in SETS.values():
         path = output / f"{parameters.name}.json"
@@ -54,7 +56,8 @@ def table(reports: list[dict]) -> str:
         lines.append(f"| {' | '.join(cells)} |\n")
     library, tools = reports[0]["library"], reports[0]["tools"]
     versions = ", ".join(f"{name} {number}" for name, number in tools.items())
-    return (f"{_HEAD}{''.join(lines)}\nIn brackets: an INT8 tile of the same shape. Measured by `make sizes` with {versions}; library "
-            f"{library['name']} (NanGate 45 nm, typical, {library['voltage']} V), Booth multipliers "
-            f"and one script for all. GE is the area of a NAND2, {library['nand2_um2']:.3f} µm²; "
-            f"fJ is for operands of a checkpoint layer. Left out: {reports[0]['left_out']}.\n")
+    return (f"{_HEAD}{''.join(lines)}\nIn brackets: an INT8 tile of the same shape. Measured by "
+            f"`make sizes` with {versions}; library {library['name']} (NanGate 45 nm, typical, "
+            f"{library['voltage']} V), Booth multipliers and one script for all. GE is the area of "
+            f"a NAND2, {library['nand2_um2']:.3f} µm²; fJ is for operands of a checkpoint layer. "
+            f"Left out: {reports[0]['left_out']}.\n")

@@ -39,4 +39,4 @@ def shapes(p: ArrayParameters) -> list[tuple[int, int, int]]:
 def test_array(parameters):
     array = Array(parameters)
     simulate(verilog(array), array.module, "tb.bench_array", parameters=parameters.to_dict(),
-             shapes=shapes(parameters), latency=array.latency, full_rate_length=1024)
+             shapes=shapes(parameters), lengths=[0, 1024])

@@ -91,7 +91,7 @@ def test_widths_hold_every_group_and_no_more(w, group):
           "full_rate_length": 32, "latency": 16}),
     ({"mesh_rows": 3, "mesh_columns": 5, "bands": 7, "y_lanes": 2, "tile_rows": 1},
      {"beats": 8, "band_rows": 3, "rows": 21, "columns": 10, "peak": 840,
-      "full_rate_length": 448, "latency": 23}),
+      "full_rate_length": 480, "latency": 23}),
 ])
 def test_shapes(changes, derived):
     p = P.replace(**changes)
