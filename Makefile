@@ -11,7 +11,8 @@ WORKERS    ?= 2
 BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
-.PHONY: help setup sim test test-full verilog synth netlist-sim sets sizes lint clean distclean
+.PHONY: help setup sim test test-full verilog synth netlist-sim sets sizes figures lint clean \
+        distclean
 
 help:         ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -43,6 +44,9 @@ sets: setup   ## List the parameter sets
 
 sizes: setup  ## Renew the table of sizes in README.md
 	@$(MIXPE) sizes
+
+figures: setup  ## Renew the drawings in docs/figures
+	@$(MIXPE) figures
 
 lint: setup   ## Check style and types
 	@$(BIN)/ruff check .

@@ -108,6 +108,15 @@ def sizes(readme, output):
     sizes.main(readme, output)
 
 
+@cli.command()
+@set_option()
+@output_option("docs/figures")
+def figures(parameters, output):
+    """Draw an array, its tile and the timing of its drain as SVG."""
+    from scripts import figures
+    click.echo("\n".join(map(str, figures.main(parameters, output))))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a bad argument or file is one line and exit status 2."""
     from hdl.yosys import YosysError
