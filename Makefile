@@ -25,10 +25,10 @@ sim: setup    ## Run checkpoint layers through the Verilog of SET and compare [C
 		--tokens "$(TOKENS)" --seed "$(SEED)"
 
 test: setup   ## Run the tests
-	@$(BIN)/pytest -n $(WORKERS) -m "not full"
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not full"
 
 test-full: setup  ## Run the long tests too
-	@$(BIN)/pytest -n $(WORKERS)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --hypothesis-profile=full
 
 verilog: setup  ## Write the Verilog of SET to build/verilog
 	@$(MIXPE) verilog --set "$(SET)"

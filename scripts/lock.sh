@@ -2,6 +2,6 @@
 # Renew requirements.lock from pyproject.toml, for every platform and Python version. Needs `uv`.
 set -eu
 cd "$(dirname "$0")/.."
-uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --all-extras --no-annotate --custom-compile-command scripts/lock.sh \
     "$@" pyproject.toml -o requirements.lock

