@@ -281,6 +281,8 @@ def parameter_set(source: str) -> ArrayParameters:
         values = tomllib.loads(Path(source).read_text())
     except OSError as error:
         raise ValueError(f"Parameter set {source} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ValueError(f"Parameter set {source} is not TOML: {error}") from None
+    except RecursionError:
+        raise ValueError(f"Parameter set {source} is not TOML: it is nested too deeply") from None
     return ArrayParameters.from_dict({"name": Path(source).stem, **values})

@@ -126,6 +126,9 @@ def main(arguments: list[str] | None = None) -> None:
     from tb.runner import SimulationError
     try:
         status = cli.main(arguments, prog_name="mixpe", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        status = error.exit_code
     except click.ClickException as error:
         status = _fail(error.format_message(), error.exit_code)
     except (CheckpointError, LibraryError, NetlistError, YosysError) as error:
@@ -133,7 +136,8 @@ def main(arguments: list[str] | None = None) -> None:
     except SimulationError as error:
         status = _fail(str(error), 1)
     except OSError as error:
-        status = _fail(f"{error.filename}: {error.strerror}", 2)
+        parts = (error.filename2 or error.filename, error.strerror or error)
+        status = _fail(": ".join(str(part) for part in parts if part), 2)
     except (click.Abort, KeyboardInterrupt):
         status = _fail("interrupted", 130)
     sys.exit(status)

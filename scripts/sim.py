@@ -91,7 +91,7 @@ def main(parameters: ArrayParameters, path: Path, layer: str | None, tokens: int
 
     array = Array(parameters)
     outcomes = []
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
                TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         building = progress.add_task("generating and compiling the array", total=None)
@@ -151,8 +151,8 @@ def _table(parameters: ArrayParameters, outcomes: list[Outcome]) -> Table:
     table = Table(title=f"Set {parameters.name}: peak {parameters.peak:,} MAC per cycle",
                   title_justify="left", box=box.SIMPLE)
     for heading in ("layer", "M x K x N", "stalls"):
-        table.add_column(heading)
-    for heading in ("cycles", "MAC per\ncycle", "of\npeak", "beats per\ncycle", "mis-\nmatches",
+        table.add_column(heading, no_wrap=heading == "M x K x N", overflow="fold")
+    for heading in ("cycles", "MAC per\ncycle", "of\npeak", "mis-\nmatches",
                     "error,\nrounding", "error,\nint8 too"):
         table.add_column(heading, justify="right")
     for outcome in outcomes:
@@ -160,8 +160,8 @@ def _table(parameters: ArrayParameters, outcomes: list[Outcome]) -> Table:
         table.add_row(
             job.name, " x ".join(map(str, (*job.x.shape, job.weights.q.shape[1]))),
             "random" if job.stalls else "none", f"{run.cycles:,}", f"{outcome.rate:,.1f}",
-            f"{outcome.rate / parameters.peak:.1%}", f"{run.beats / run.busy:.4f}",
-            str(outcome.mismatches), f"{outcome.error(job.activations.dequantise()):.1e}",
+            f"{outcome.rate / parameters.peak:.2%}", str(outcome.mismatches),
+            f"{outcome.error(job.activations.dequantise()):.1e}",
             f"{outcome.error(job.x):.1e}")
     return table
 

@@ -1,0 +1,281 @@
+"""The command ``mixpe`` as a user runs it: what it prints, writes and returns."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from golden.awq import pack
+from golden.parameters import SETS
+from golden.quantise import quantise_weights
+
+NAME = "mlp.down_proj"
+BAD_NAME = "Name must be a lower-case identifier of at most 32 characters, not "
+TINY = {"lanes": 4, "tile_rows": 2, "tile_columns": 2, "group": 16}
+
+
+def run(*arguments, cwd: Path, code: str = "", **options) -> subprocess.CompletedProcess:
+    """Run the command in a process of its own, after the statements of ``code``."""
+    program = f"{code}\nfrom scripts.mixpe import main\nmain()"
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    return subprocess.run([sys.executable, "-c", program, *map(str, arguments)], cwd=cwd,
+                          env=environment, text=True, timeout=500,
+                          **{"capture_output": True, **options})
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Everything in a folder and its contents."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+            for path in sorted(folder.rglob("*"))}
+
+
+def refuse(folder: Path, *arguments, message: str):
+    """Expect one line on stderr, nothing on stdout, exit status 2 and no change in ``folder``."""
+    before = tree(folder)
+    process = run(*arguments, cwd=folder)
+    assert process.stderr == f"mixpe: error: {message}\n"
+    assert (process.stdout, process.returncode) == ("", 2)
+    assert tree(folder) == before
+
+
+def write_layer(path: Path, name: str = NAME, *, group: int = 16, k: int = 32, **replaced) -> Path:
+    """Checkpoint of one layer with N = 16, whose tensors can be replaced."""
+    weights = quantise_weights(np.random.default_rng(0).normal(size=(k, 16)), w="uint4",
+                               group=group)
+    qweight, qzeros = pack(weights)
+    parts = {"qweight": qweight, "qzeros": qzeros,
+             "scales": weights.scales.astype(np.uint16).view(np.float16)} | replaced
+    save_file({f"{name}.{part}": tensor for part, tensor in parts.items()}, path)
+    return path
+
+
+def write_set(path: Path, **values) -> Path:
+    """Parameter set as TOML."""
+    path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
+    return path
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("frobnicate",), "No such command 'frobnicate'."),
+    (("sim", "--frobnicate"), "No such option '--frobnicate'."),
+    (("sim", "surplus"), "Got unexpected extra argument (surplus)"),
+    (("sim", "--set"), "Option '--set' requires an argument."),
+    (("sim", "--tokens", "0"),
+     "Invalid value for '--tokens' / '-m': 0 is not in the range 1<=x<=65536."),
+    (("sim", "--tokens", "many"),
+     "Invalid value for '--tokens' / '-m': 'many' is not a valid integer range."),
+    (("sim", "--seed", "-1"),
+     "Invalid value for '--seed': -1 is not in the range 0<=x<=2147483647."),
+    (("netlist-sim", "--seed", "2147483648"),
+     "Invalid value for '--seed': 2147483648 is not in the range 0<=x<=2147483647."),
+    (("sim", "--checkpoint", "absent"),
+     "Checkpoint must be a .safetensors file or a folder; absent is none"),
+    (("synth", "--liberty", "."), "Invalid value for '--liberty': File '.' is a directory."),
+])
+def test_arguments(tmp_path, arguments, message):
+    refuse(tmp_path, *arguments, message=message)
+
+
+@pytest.mark.parametrize("command", ["synth", "netlist-sim"])
+def test_missing_cell_library(tmp_path, command):
+    refuse(tmp_path, command, "--set", "tiny", "--liberty", "absent.lib",
+           message=f"Cell library {tmp_path / 'absent.lib'}: No such file or directory")
+
+
+@pytest.mark.parametrize("command", ["sim", "verilog", "synth", "netlist-sim"])
+def test_unknown_set(tmp_path, command):
+    refuse(tmp_path, command, "--set", "huge", message=(
+        "Invalid value for '--set' / '-s': Parameter set must be one of "
+        f"{', '.join(SETS)} or a .toml file, not 'huge'"))
+
+
+@pytest.mark.parametrize(("file", "text", "message"), [
+    ("absent.toml", None, "Parameter set absent.toml cannot be read: No such file or directory"),
+    ("a.toml", "lanes = ", "Parameter set a.toml is not TOML: Invalid value (at end of document)"),
+    ("a.toml", b"\xff",
+     ("Parameter set a.toml is not TOML: 'utf-8' codec can't decode byte 0xff in position 0: "
+      "invalid start byte")),
+    ("a.toml", "x = " + 9999 * "[", "Parameter set a.toml is not TOML: it is nested too deeply"),
+    ("a.toml", {**TINY, "rows": 4},
+     ("Parameters must be among bands, group, lanes, mac, mesh_columns, mesh_rows, name, scale, "
+      "tile_columns, tile_rows, w, x, y, y_lanes, not rows")),
+    ("a.toml", {"lanes": 4}, "Parameters tile_columns, tile_rows must be given"),
+    ("a.toml", {**TINY, "lanes": 3}, "Parameter lanes must divide the group size 16, not 3"),
+    *((f"{name}.toml", TINY, f"{BAD_NAME}{name!r}") for name in ("Edge", "a-b", "1st", "a b")),
+    *(("a.toml", {**TINY, "name": name}, f"{BAD_NAME}{name!r}")
+      for name in ("../a", "a/b", "", "a.v", 1)),
+])
+def test_bad_sets(tmp_path, file, text, message):
+    if isinstance(text, dict):
+        write_set(tmp_path / file, **text)
+    elif text is not None:
+        (tmp_path / file).write_bytes(text if isinstance(text, bytes) else text.encode())
+    refuse(tmp_path, "verilog", "--set", file, "--output", "out",
+           message=f"Invalid value for '--set' / '-s': {message}")
+
+
+@pytest.mark.parametrize(("output", "message"), [
+    ("file", "Invalid value for '--output' / '-o': Directory 'file' is a file."),
+    ("file/below", "file/below: Not a directory"),
+    ("taken", "taken/mixpe_tiny.json: Is a directory"),
+])
+def test_unwritable_output(tmp_path, output, message):
+    (tmp_path / "file").touch()
+    (tmp_path / "taken" / "mixpe_tiny.json").mkdir(parents=True)
+    refuse(tmp_path, "verilog", "--set", "tiny", "--output", output, message=message)
+
+
+def test_full_disk(tmp_path):
+    with open("/dev/full", "w") as full:
+        process = run("sets", cwd=tmp_path, capture_output=False, stdout=full,
+                      stderr=subprocess.PIPE)
+    assert process.stderr == "mixpe: error: No space left on device\n"
+    assert process.returncode == 2
+
+
+@pytest.mark.parametrize(("replaced", "message"), [
+    ({"k": 40, "qweight": np.zeros((41, 2), np.int32), "group": 8},
+     f"layer {NAME}: K must be a multiple of the number of groups 5, not 41"),
+    ({"qzeros": np.zeros((2, 3), np.int32)},
+     f"layer {NAME}: Shape of qzeros must be (2, 2), not (2, 3)"),
+    ({"scales": np.full((2, 16), np.nan, np.float16)},
+     f"layer {NAME}: Scales must be finite, not nan as at index (0, 0)"),
+    ({"scales": np.ones((2, 16), np.float32)},
+     f"tensor {NAME}.scales must be F16 or BF16, not F32"),
+])
+def test_bad_layers(tmp_path, replaced, message):
+    write_layer(tmp_path / "a.safetensors", **replaced)
+    refuse(tmp_path, "sim", "--set", "tiny", "-c", "a.safetensors",
+           message=f"a.safetensors: {message}")
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"name": "other", "group": 32},
+     "Group size of set other must be that of the layer, 16, not 32"),
+    ({"name": "signed", "w": "int4"},
+     ("Layer does not fit set signed: Weights less their zero points must "
+      "be from -8 to 7 for int4, not 8 as at index (0, 6)")),
+])
+def test_layer_that_does_not_fit(tmp_path, changes, message):
+    write_layer(tmp_path / "a.safetensors")
+    write_set(tmp_path / "a.toml", **TINY | changes)
+    refuse(tmp_path, "sim", "--set", "a.toml", "-c", "a.safetensors", message=message)
+
+
+def test_absent_layer(tmp_path):
+    write_layer(tmp_path / "a.safetensors")
+    refuse(tmp_path, "sim", "--set", "tiny", "-c", "a.safetensors", "--layer", "down_proj",
+           message=f"a.safetensors has no layer 'down_proj'; near to it are {NAME}")
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (lambda whole: whole[:-1],
+     ("is no whole safetensors file: "
+      "'Error while deserializing header: incomplete metadata, file not fully covered'")),
+    (lambda whole: whole[:20], "is truncated: it ends in the header"),
+    (lambda whole: b"", "is truncated: it ends in the header"),
+    (lambda whole: pickle.dumps([1, 2, 3]),
+     "must be safetensors, not a Python pickle; convert it with the safetensors package"),
+])
+def test_bad_files(tmp_path, content, message):
+    path = write_layer(tmp_path / "a.safetensors")
+    path.write_bytes(content(path.read_bytes()))
+    refuse(tmp_path, "sim", "--set", "tiny", "-c", path.name, message=f"{path.name} {message}")
+
+
+# What succeeds
+
+
+def test_help(tmp_path):
+    process = run("--help", cwd=tmp_path)
+    assert (process.stderr, process.returncode) == ("", 0)
+    commands = process.stdout.partition("Commands:\n")[2].splitlines()
+    assert {line.split()[0] for line in commands} >= {
+        "netlist-sim", "sets", "sim", "sizes", "synth", "verilog"}
+    bare = run(cwd=tmp_path)
+    assert (bare.stdout, bare.stderr, bare.returncode) == ("", process.stdout, 2)
+
+
+def test_sets(tmp_path):
+    write_set(tmp_path / "mine.toml", **TINY)
+    process = run("sets", "mine.toml", cwd=tmp_path)
+    assert (process.stderr, process.returncode) == ("", 0)
+    rows = [line.split() for line in process.stdout.splitlines() if line.strip()]
+    assert [row[0] for row in rows if row[0] in {*SETS, "mine"}] == [*SETS, "mine"]
+    tiny = next(row for row in rows if row[0] == "tiny")
+    assert "uint4," in tiny
+    assert "128" in tiny  # multiply-accumulates per cycle
+
+
+def test_verilog(tmp_path):
+    outputs = []
+    for _ in range(2):
+        process = run("verilog", "--set", "tiny", "-o", "out", cwd=tmp_path)
+        assert (process.stdout, process.stderr, process.returncode) == (
+            "out/mixpe_tiny.v\n", "", 0)
+        outputs.append(tree(tmp_path))
+    assert outputs[0].keys() == {"out", "out/mixpe_tiny.json", "out/mixpe_tiny.v"}
+    assert outputs[0] == outputs[1]
+
+
+# Simulation: equal to golden, and found out if either side is changed
+
+SIM = ("sim", "--set", "tiny", "-m", "3", "-c", "a.safetensors")
+
+#: An output code of each layer is off by one in its last place.
+WRONG_GOLDEN = """
+import golden.gemm
+right = golden.gemm.gemm
+def wrong(*arguments, **options):
+    codes = right(*arguments, **options)
+    codes[-1, -1] ^= 1
+    return codes
+golden.gemm.gemm = wrong
+"""
+
+#: Accumulators begin at 1.0 instead of +0.
+WRONG_VERILOG = """
+import re
+import hdl.export
+right = hdl.export.verilog
+def wrong(block):
+    start = r"(assign accumulator = \\w+ \\? )32'd0"
+    text, count = re.subn(start, r"\\g<1>32'h3f800000", right(block))
+    assert count == 1
+    return text
+hdl.export.verilog = wrong
+"""
+
+
+@pytest.mark.parametrize("name", [NAME, "a[/b]", "[red]a:smile:"])
+def test_sim(tmp_path, name):
+    """Names are printed as they are, whatever a terminal library makes of brackets."""
+    write_layer(tmp_path / "a.safetensors", name)
+    process = run(*SIM, cwd=tmp_path)
+    assert (process.stderr, process.returncode) == ("", 0)
+    assert tree(tmp_path).keys() == {"a.safetensors"}
+    rows = [line.split() for line in process.stdout.splitlines()]
+    layers = [row for row in rows if row[:1] == [name]]
+    assert [row[6] for row in layers] == ["none", "random"]
+    assert [row[1:6] for row in layers] == [["3", "x", "32", "x", "16"]] * 2
+    assert [row[-3] for row in layers] == ["0", "0"]  # mismatches
+    (steady,) = (row for row in rows if row[:2] == ["steady", "state,"])
+    assert steady[-4:-2] == ["1.0000", "0"]
+
+
+@pytest.mark.parametrize(("code", "wrong"), [(WRONG_GOLDEN, 1), (WRONG_VERILOG, 48)],
+                         ids=["golden", "verilog"])
+def test_sim_finds_a_difference(tmp_path, code, wrong):
+    write_layer(tmp_path / "a.safetensors")
+    process = run(*SIM, cwd=tmp_path, code=code)
+    assert process.stderr == f"mixpe: error: {wrong} of 48 outputs of {NAME} differ from golden\n"
+    assert process.returncode == 1
