@@ -25,9 +25,9 @@ class Array(Block):
     """Output-stationary array for a grouped GEMM with dequantisation after each group.
 
     ``y[m, n] = sx[m] Σ_g s[g, n] Σ_{k∈g} x[m, k] (q[k, n] - z[g, n])``, rounded as
-    :mod:`golden.gemm` says. Computes one output tile of ``rows`` by ``columns`` after the other. A group takes
-    ``group / lanes`` beats of ``x`` and ``w`` and one of ``s``, which goes with the group's last
-    beat and whose ``last`` ends the output tile. ``sx`` has one word and ``y`` has
+    :mod:`golden.gemm` says. Computes one output tile of ``rows`` by ``columns`` after the other.
+    A group takes ``group / lanes`` beats of ``x`` and ``w`` and one of ``s``, which goes with the
+    group's last beat and whose ``last`` ends the output tile. ``sx`` has one word and ``y`` has
     ``columns / y_lanes`` beats for each row of an output tile.
 
     Throughput is one beat in each cycle, without a bubble between groups or output tiles, while
@@ -82,7 +82,7 @@ class Array(Block):
         finish = Signal()  # this beat ends a group that may end
         go     = Signal()
         m.d.comb += [
-            finish.eq(self.s.valid & (room != 0) & ~(first & held.bit_select(bank, 1))),
+            finish.eq(self.s.valid & (room != 0) & ~held.bit_select(bank, 1)),
             go.eq(self.x.valid & self.w.valid & (~end | finish)),
             self.x.ready.eq(self.w.valid & (~end | finish)),
             self.w.ready.eq(self.x.valid & (~end | finish)),
