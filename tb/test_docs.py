@@ -110,6 +110,11 @@ def test_table_of_ports_is_the_arrays():
     assert [row[3] for row in rows] == [f"{width:,}" for width in widths]
 
 
+def test_length_at_full_rate_is_the_sets():
+    (length,) = re.findall(r"peak needs K of at least (\d+) for this set", README)
+    assert int(length) == SETS["edge"].full_rate_length
+
+
 def test_keys_of_the_description_are_listed():
     section = PORTS.partition("## The JSON file\n")[2]
     listed = [key for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
