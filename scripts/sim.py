@@ -151,14 +151,14 @@ def _table(parameters: ArrayParameters, outcomes: list[Outcome]) -> Table:
     table = Table(title=f"Set {parameters.name}: peak {parameters.peak:,} MAC per cycle",
                   title_justify="left", box=box.SIMPLE)
     for heading in ("layer", "M x K x N", "stalls"):
-        table.add_column(heading, no_wrap=heading == "M x K x N", overflow="fold")
+        table.add_column(heading, overflow="fold")
     for heading in ("cycles", "MAC per\ncycle", "of\npeak", "mis-\nmatches",
                     "error,\nrounding", "error,\nint8 too"):
         table.add_column(heading, justify="right")
     for outcome in outcomes:
         job, run = outcome.job, outcome.run
         table.add_row(
-            job.name, " x ".join(map(str, (*job.x.shape, job.weights.q.shape[1]))),
+            ".".join(job.name.split(".")[-2:]), " x ".join(map(str, (*job.x.shape, job.weights.q.shape[1]))),
             "random" if job.stalls else "none", f"{run.cycles:,}", f"{outcome.rate:,.1f}",
             f"{outcome.rate / parameters.peak:.2%}", str(outcome.mismatches),
             f"{outcome.error(job.activations.dequantise()):.1e}",
