@@ -25,18 +25,36 @@ def random_layer(rng, m: int, k: int, n: int) -> tuple[Activations, GroupedWeigh
     return Activations(x, sx), GroupedWeights(P.w, P.scale, P.group, q, zeros, scales)
 
 
+async def every_shape(bench: ArrayDriver, rng):
+    """Reset; run a layer of each shape and compare with golden."""
+    await reset(bench.dut)
+    for shape in SHAPES:
+        x, weights = random_layer(rng, *shape)
+        actual = await bench.run(x, weights)
+        np.testing.assert_array_equal(actual, gemm(x, weights, y=P.y), err_msg=str(shape))
+    await bench.idle()
+
+
 @cocotb.test()
 @cocotb.parametrize(stalls=[False, True])
 async def shapes(dut, stalls):
     """Every shape matches golden, with stalls on all streams and without."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = ArrayDriver(dut, P, random_pauses(rng) if stalls else no_pauses)
-    await reset(dut)
-    for shape in SHAPES:
-        x, weights = random_layer(rng, *shape)
-        actual = await bench.run(x, weights)
-        np.testing.assert_array_equal(actual, gemm(x, weights, y=P.y), err_msg=str(shape))
-    await bench.idle()
+    await every_shape(bench, rng)
+
+
+@cocotb.test()
+@cocotb.parametrize(slow=["x", "w", "s", "sx", "y"])
+async def all_wait_for_one(dut, slow):
+    """Every shape matches golden while one stream is the slowest, scales by more than a group."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = ArrayDriver(dut, P)
+    longest = 2 * P.beats if slow == "s" else 6
+    stream = bench.y if slow == "y" else bench.sources[slow]
+    stream.pause = random_pauses(rng, longest=longest)
+    bench.slowdown = 2 * longest
+    await every_shape(bench, rng)
 
 
 @cocotb.test()
