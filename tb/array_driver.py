@@ -2,7 +2,7 @@
 
 import cocotb
 import numpy as np
-from cocotb.triggers import ClockCycles
+from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden.parameters import ArrayParameters
 from golden.quantise import Activations, GroupedWeights
@@ -53,8 +53,8 @@ class ArrayDriver:
         sending = self.offer(x, weights)
         limit = 200 + tiles * (k // p.lanes + words) * self.slowdown
         beats = await self.y.receive(self.total, limit=limit)
-        for task in sending:
-            await task
+        await RisingEdge(self.dut.clk)
+        assert all(task.done() for task in sending), "the outputs came without all of the inputs"
         outputs = y_matrix(beats, m, n, p)
         self.y.received.clear()
         return outputs

@@ -35,7 +35,7 @@ async def every_shape(bench: ArrayDriver, rng):
     await bench.idle()
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize(stalls=[False, True])
 async def shapes(dut, stalls):
     """Every shape matches golden, with stalls on all streams and without."""
@@ -44,7 +44,7 @@ async def shapes(dut, stalls):
     await every_shape(bench, rng)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize(slow=["x", "w", "s", "sx", "y"])
 async def all_wait_for_one(dut, slow):
     """Every shape matches golden while one stream is the slowest, scales by more than a group."""
@@ -57,7 +57,7 @@ async def all_wait_for_one(dut, slow):
     await every_shape(bench, rng)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def reset_at_any_time(dut):
     """After a reset in the middle of a group, a drain or an output nothing of the past is left.
 
@@ -84,7 +84,7 @@ async def reset_at_any_time(dut):
     await bench.idle()
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize(length=SETTINGS["lengths"])
 async def full_rate(dut, length):
     """One beat in each cycle, from the first to the last, over tiles as short as that allows."""
@@ -99,7 +99,7 @@ async def full_rate(dut, length):
     assert stream.ended - stream.began + 1 == stream.sent
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def latency(dut):
     """The first output follows the last beat of its tile by the cycles that the design states."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
