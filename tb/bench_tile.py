@@ -9,7 +9,7 @@ from tb.tile_driver import LATENCY, drain, expected
 P = parameters()
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def every_product(dut):
     """Each lane of each element multiplies every pair of codes."""
     pairs = 1 << P.x_format.bits + P.w_format.bits
@@ -36,7 +36,7 @@ async def every_product(dut):
     np.testing.assert_array_equal(actual[LATENCY:], expected(P, x, w, last, above)[LATENCY:])
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def groups_follow_without_a_bubble(dut):
     """Random operands, groups of random length, and rows of the tile above behind one's own."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
@@ -55,7 +55,7 @@ async def groups_follow_without_a_bubble(dut):
     assert np.abs(actual[begin:]).max() > 0
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def extreme_groups(dut):
     """The accumulator holds the lowest and the highest sum of a group."""
     extremes = [(x, w) for x in (P.x_format.low, P.x_format.high)
