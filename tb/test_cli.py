@@ -269,7 +269,7 @@ def test_sim(tmp_path, name):
     assert [row[1:6] for row in layers] == [["3", "x", "32", "x", "16"]] * 2
     assert [row[-3] for row in layers] == ["0", "0"]  # mismatches
     (steady,) = (row for row in rows if row[:2] == ["steady", "state,"])
-    assert steady[-4:-2] == ["1.0000", "0"]
+    assert steady[-4:-2] == ["100.00%", "0"]
 
 
 @pytest.mark.parametrize(("code", "wrong"), [(WRONG_GOLDEN, 1), (WRONG_VERILOG, 48)],
