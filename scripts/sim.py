@@ -157,8 +157,9 @@ def _table(parameters: ArrayParameters, outcomes: list[Outcome]) -> Table:
         table.add_column(heading, justify="right")
     for outcome in outcomes:
         job, run = outcome.job, outcome.run
+        shape = *job.x.shape, job.weights.q.shape[1]
         table.add_row(
-            ".".join(job.name.split(".")[-2:]), " x ".join(map(str, (*job.x.shape, job.weights.q.shape[1]))),
+            ".".join(job.name.split(".")[-2:]), " x ".join(map(str, shape)),
             "random" if job.stalls else "none", f"{run.cycles:,}", f"{outcome.rate:,.1f}",
             f"{outcome.rate / parameters.peak:.2%}", str(outcome.mismatches),
             f"{outcome.error(job.activations.dequantise()):.1e}",
