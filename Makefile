@@ -53,7 +53,7 @@ lint: setup   ## Check style and types
 	@$(BIN)/mypy
 
 clean:        ## Remove build/ but for the installed packages
-	@find build -mindepth 1 -maxdepth 1 ! -name venv ! -name cells -exec rm -rf {} +
+	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name venv ! -name cells -exec rm -rf {} +
 
 distclean:    ## Remove build/
 	@rm -rf build

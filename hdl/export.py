@@ -1,7 +1,9 @@
 """Verilog of a block, with a JSON description of its ports and parameters."""
 
+import errno
 import hashlib
 import json
+import os
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -96,6 +98,9 @@ def export(block: Block, directory: Path) -> Path:
     text = verilog(block)
     metadata = json.dumps(description(block, text), indent=2) + "\n"
     directory.mkdir(parents=True, exist_ok=True)
+    for suffix in (".json", ".v"):
+        if (path := directory / f"{block.module}{suffix}").is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     with tempfile.TemporaryDirectory(dir=directory) as staging:
         written = []
         for suffix, content in ((".json", metadata), (".v", text)):

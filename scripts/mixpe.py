@@ -9,6 +9,8 @@ from golden.parameters import SETS, ArrayParameters, parameter_set
 
 __all__ = ["main"]
 
+FIXTURE = Path(__file__).parent.parent / "tb" / "data" / "awq_gemm.safetensors"
+
 
 class _Set(click.ParamType):
     name = "set"
@@ -60,7 +62,7 @@ def verilog(parameters, output):
 @cli.command()
 @set_option()
 @click.option("--checkpoint", "-c", type=click.Path(path_type=Path),
-              default="tb/data/awq_gemm.safetensors", show_default=True,
+              default=FIXTURE, show_default="the one of the tests",
               help="Checkpoint in AutoAWQ GEMM layout, a file or a folder.")
 @click.option("--layer", "-l", help="Layer of the checkpoint; needed if it has more than four.")
 @click.option("--tokens", "-m", type=click.IntRange(1, 65536), default=20, show_default=True,
@@ -124,6 +126,8 @@ def main(arguments: list[str] | None = None) -> None:
     from synth.liberty import LibraryError
     from synth.netlist import NetlistError
     from tb.runner import SimulationError
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal may lack the lines of the tables
     try:
         status = cli.main(arguments, prog_name="mixpe", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -28,14 +28,14 @@ mkdir -p build
 exec 9> build/setup.lock
 ! command -v flock > /dev/null || flock 9
 
-if ! cmp -s requirements.lock "$stamp" || ! cmp -s requirements-cells.lock "$stamp.cells"; then
+if ! "$venv/bin/python" -c "" 2> /dev/null || ! cmp -s requirements.lock "$stamp" || ! cmp -s requirements-cells.lock "$stamp.cells"; then
     echo "mixpe: installing the locked dependencies into $venv (once)"
     rm -rf "$venv" build/cells
     "$python" -m venv "$venv"
     pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
     $pip install --require-hashes --only-binary :all: -r requirements.lock \
         || fail "the packages of requirements.lock could not be installed"
-    $pip install --no-deps --require-hashes --target build/cells -r requirements-cells.lock \
+    $pip install --no-deps --require-hashes --only-binary :all: --target build/cells -r requirements-cells.lock \
         || fail "the packages of requirements-cells.lock could not be installed"
     $pip install --no-deps --no-build-isolation --editable . \
         || fail "the checkout could not be installed"

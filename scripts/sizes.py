@@ -8,6 +8,7 @@ import click
 from golden.parameters import SETS
 from scripts import synth
 from scripts.console import console
+from synth.liberty import DEFAULT
 
 __all__ = ["main", "table"]
 
@@ -33,12 +34,21 @@ def main(readme: Path, output: Path) -> None:
     reports = []
     for parameters in SETS.values():
         path = output / f"{parameters.name}.json"
-        if not path.exists():
+        if not _usable(path):
             synth.main(parameters, None, True, output)
         reports.append(json.loads(path.read_text()))
     before, _, rest = text.partition(BEGIN)
     readme.write_text(before + BEGIN + table(reports) + END + rest.partition(END)[2])
     console.print(f"Written to {readme}")
+
+
+def _usable(path: Path) -> bool:
+    """Whether a report is there that has energies and was made with the default library."""
+    try:
+        report = json.loads(path.read_text())
+        return bool(report["tiles"][0]["fj_per_mac"]) and report["library"]["name"] == DEFAULT.name
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def table(reports: list[dict]) -> str:
@@ -59,5 +69,6 @@ def table(reports: list[dict]) -> str:
     return (f"{_HEAD}{''.join(lines)}\nIn brackets: an INT8 tile of the same shape. Measured by "
             f"`make sizes` with {versions}; library {library['name']} (NanGate 45 nm, typical, "
             f"{library['voltage']} V), Booth multipliers and one script for all. GE is the area of "
-            f"a NAND2, {library['nand2_um2']:.3f} µm²; fJ is for operands of a checkpoint layer. "
+            f"a NAND2, {library['nand2_um2']:.3f} µm²; fJ is for weights of a checkpoint layer and "
+            f"activations with outlier channels. "
             f"Left out: {reports[0]['left_out']}.\n")

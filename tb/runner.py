@@ -83,10 +83,14 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
                                 dirs_exist_ok=True)
             control = folder / "control.vlt"
             control.write_text(_control(source, top))
-            _WheelVerilator().build(
-                sources=[control, path], hdl_toplevel=top, build_dir=folder / "obj", always=True,
-                waves=activity, build_args=arguments, timescale=("1ns", "1ps"),
-                log_file=folder / "build.log")
+            try:
+                _WheelVerilator().build(
+                    sources=[control, path], hdl_toplevel=top, build_dir=folder / "obj",
+                    always=True, waves=activity, build_args=arguments, timescale=("1ns", "1ps"),
+                    log_file=folder / "build.log")
+            except RuntimeError as error:
+                raise SimulationError(f"{top} does not compile: {error}; "
+                                      f"see {folder / 'build.log'}") from None
             with _locked(library):
                 for compiled in (folder / "obj").glob("verilated*.o"):
                     shutil.copy2(compiled, library)

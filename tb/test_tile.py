@@ -27,7 +27,8 @@ def test_tile(parameters):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("parameters", TILES[-9:], ids=lambda parameters: parameters.name)
+@pytest.mark.parametrize("parameters", [p for p in TILES if p.w == "int8"],
+                         ids=lambda parameters: parameters.name)
 def test_every_pair_of_codes(parameters):
     tile = Tile(parameters)
     simulate(verilog(tile), tile.module, "tb.bench_tile", parameters=parameters.to_dict())
