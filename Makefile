@@ -8,6 +8,8 @@ TOKENS     ?= 20
 SEED       ?= 1
 WORKERS    ?= 2
 
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
+
 BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
@@ -53,7 +55,8 @@ lint: setup   ## Check style and types
 	@$(BIN)/mypy
 
 clean:        ## Remove build/ but for the installed packages
-	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name venv ! -name cells -exec rm -rf {} +
+	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name venv ! -name cells ! -name pycache \
+		-exec rm -rf {} +
 
 distclean:    ## Remove build/
 	@rm -rf build

@@ -4,6 +4,7 @@ from html import escape
 from pathlib import Path
 
 from golden.parameters import ArrayParameters
+from scripts.files import write
 
 __all__ = ["Drawing", "sends", "array", "tile", "drain", "FIGURES", "main"]
 
@@ -408,8 +409,7 @@ FIGURES = {"array": array, "tile": tile, "drain": drain}
 
 def main(parameters: ArrayParameters, output: Path) -> list[Path]:
     """Draw every figure of a set; return the files."""
-    output.mkdir(parents=True, exist_ok=True)
     files = [output / f"{name}.svg" for name in FIGURES]
     for file, draw in zip(files, FIGURES.values(), strict=True):
-        file.write_text(draw(parameters).svg(), encoding="utf-8")
+        write(file, draw(parameters).svg())
     return files

@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 def main(parameters: ArrayParameters, liberty: Path | None, seed: int) -> None:
-    """Run the benches; each test's name and result are in the run's log.
+    """Run the benches; the log of a run that fails says where it is.
 
     Raises
     ------

@@ -23,12 +23,17 @@ command -v "${CXX:-c++}" > /dev/null || fail "a C++ compiler is missing: install
     || fail "the venv module of $python is missing: install python3-venv"
 
 venv=build/venv
-stamp=$venv/requirements.lock
 mkdir -p build
 exec 9> build/setup.lock
 ! command -v flock > /dev/null || flock 9
 
-if ! "$venv/bin/python" -c "" 2> /dev/null || ! cmp -s requirements.lock "$stamp" || ! cmp -s requirements-cells.lock "$stamp.cells"; then
+# The installed commands hold the folder's path, so a folder that was moved installs anew.
+wanted() {
+    pwd
+    cat requirements.lock requirements-cells.lock
+}
+
+if ! "$venv/bin/python" -c "" 2> /dev/null || ! wanted | cmp -s - "$venv/installed"; then
     echo "mixpe: installing the locked dependencies into $venv (once)"
     rm -rf "$venv" build/cells
     "$python" -m venv "$venv"
@@ -39,8 +44,11 @@ if ! "$venv/bin/python" -c "" 2> /dev/null || ! cmp -s requirements.lock "$stamp
         || fail "the packages of requirements-cells.lock could not be installed"
     $pip install --no-deps --no-build-isolation --editable . \
         || fail "the checkout could not be installed"
+    wanted > "$venv/installed"
+fi
+
+if [ ! -e "$venv/libpython" ]; then
     "$venv/bin/python" -c 'import find_libpython as f, sys; sys.exit(not f.find_libpython())' \
         || fail "the shared library of $python is missing: install libpython3-dev"
-    cp requirements-cells.lock "$stamp.cells"
-    cp requirements.lock "$stamp"
+    : > "$venv/libpython"
 fi

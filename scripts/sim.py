@@ -17,7 +17,7 @@ from scripts import checkpoint
 from scripts.console import console
 from tb.layer import LayerRun, run_layer
 
-__all__ = ["main", "fitted"]
+__all__ = ["main", "fitted", "labels"]
 
 #: Layers that are all run when none is asked for.
 FEW = 4
@@ -147,6 +147,15 @@ def _names(path: Path, layer: str | None) -> list[str]:
     return names
 
 
+def labels(names: set[str]) -> dict[str, str]:
+    """Ends of names, of two components or as many more as tell them apart."""
+    for length in range(2, 2 + max(name.count(".") for name in names)):
+        ends = {name: ".".join(name.split(".")[-length:]) for name in names}
+        if len(set(ends.values())) == len(names):
+            return ends
+    return {name: name for name in names}
+
+
 def _table(parameters: ArrayParameters, outcomes: list[Outcome]) -> Table:
     table = Table(title=f"Set {parameters.name}: peak {parameters.peak:,} MAC per cycle",
                   title_justify="left", box=box.SIMPLE)
@@ -155,11 +164,12 @@ def _table(parameters: ArrayParameters, outcomes: list[Outcome]) -> Table:
     for heading in ("cycles", "MAC per\ncycle", "of\npeak", "mis-\nmatches",
                     "error,\nrounding", "error,\nint8 too"):
         table.add_column(heading, justify="right")
+    ends = labels({outcome.job.name for outcome in outcomes})
     for outcome in outcomes:
         job, run = outcome.job, outcome.run
         shape = *job.x.shape, job.weights.q.shape[1]
         table.add_row(
-            ".".join(job.name.split(".")[-2:]), " x ".join(map(str, shape)),
+            ends[job.name], " x ".join(map(str, shape)),
             "random" if job.stalls else "none", f"{run.cycles:,}", f"{outcome.rate:,.1f}",
             f"{outcome.rate / parameters.peak:.2%}", str(outcome.mismatches),
             f"{outcome.error(job.activations.dequantise()):.1e}",

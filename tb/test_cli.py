@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from golden.awq import pack
 from golden.parameters import SETS
 from golden.quantise import quantise_weights
+from scripts.sim import labels
 
 NAME = "mlp.down_proj"
 BAD_NAME = "Name must be a lower-case identifier of at most 32 characters, not "
@@ -279,3 +280,12 @@ def test_sim_finds_a_difference(tmp_path, code, wrong):
     process = run(*SIM, cwd=tmp_path, code=code)
     assert process.stderr == f"mixpe: error: {wrong} of 48 outputs of {NAME} differ from golden\n"
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize(("names", "ends"), [
+    (["model.layers.0.mlp.up"], ["mlp.up"]),
+    (["a.0.mlp.up", "a.1.mlp.up", "a.0.mlp.down"], ["0.mlp.up", "1.mlp.up", "0.mlp.down"]),
+    (["a.b.c", "b.c", "head"], ["a.b.c", "b.c", "head"]),
+])
+def test_labels_of_layers_differ(names, ends):
+    assert labels(set(names)) == dict(zip(names, ends, strict=True))

@@ -130,7 +130,6 @@ def test_no_venv_module(checkout):
     ("requirements.lock", "the packages of requirements.lock could not be installed"),
     ("requirements-cells.lock", "the packages of requirements-cells.lock could not be installed"),
     ("--editable", "the checkout could not be installed"),
-    ("find_libpython", "the shared library of python3 is missing: install libpython3-dev"),
 ])
 def test_failed_installation_is_tried_again(checkout, broken, message):
     checkout.break_at(broken)
@@ -138,6 +137,26 @@ def test_failed_installation_is_tried_again(checkout, broken, message):
         checkout.refuse(message)
     checkout.break_at()
     assert checkout.run().returncode == 0
+
+
+def test_no_shared_library(checkout):
+    """What was installed already is not installed again."""
+    checkout.break_at("find_libpython")
+    for _ in range(2):
+        checkout.refuse("the shared library of python3 is missing: install libpython3-dev")
+    assert "install" not in checkout.calls.read_text()
+    checkout.break_at()
+    assert checkout.run().returncode == 0
+    assert "install" not in checkout.calls.read_text()
+    assert checkout.run().returncode == 0
+    assert "find_libpython" not in checkout.calls.read_text()
+
+
+def test_installs_again_where_it_was_moved(checkout):
+    first = checkout.run()
+    checkout.folder = checkout.folder.rename(checkout.folder.with_name("moved"))
+    assert checkout.run().stdout == first.stdout
+    assert checkout.run().stdout == ""
 
 
 def test_installs_once_for_each_lock_file(checkout):

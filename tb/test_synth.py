@@ -70,6 +70,23 @@ def test_table_of_sizes_replaces_what_is_between_the_markers(report, tmp_path, m
     assert text.count("| tiny | 128 |") == 1
 
 
+@reads_report
+def test_table_of_sizes_takes_no_report_of_another_design(report, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(synth, "main", lambda parameters, *_: (
+        made.append(parameters.name), (tmp_path / "tiny.json").write_text(json.dumps(report))))
+    monkeypatch.setattr(sizes, "SETS", {"tiny": TINY})
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{sizes.BEGIN}{sizes.END}")
+    stale = report | {"array": report["array"] | {"verilog_sha256": "0"}}
+    for found, expected in ((report, 0), (stale, 1), (report | {"tools": {}}, 1),
+                            (report | {"library": {"name": "other.lib"}}, 1)):
+        (tmp_path / "tiny.json").write_text(json.dumps(found))
+        made.clear()
+        sizes.main(readme, tmp_path)
+        assert len(made) == expected
+
+
 @pytest.mark.parametrize("parameters", [TINY, TINY.baseline(), SETS["paper"]],
                          ids=lambda parameters: parameters.name)
 def test_real_operands_are_a_layers_codes(parameters):

@@ -1,0 +1,15 @@
+"""How the commands write their results."""
+
+import tempfile
+from pathlib import Path
+
+__all__ = ["write"]
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all; its folder is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as staging:
+        written = Path(staging) / path.name
+        written.write_text(text, encoding="utf-8")
+        written.replace(path)
