@@ -213,7 +213,8 @@ class Format:
         numbers = self.decode(np.arange(self.max_finite + 1))
         magnitude = np.nan_to_num(np.abs(values), nan=0.0, posinf=numbers[-1])
         middles = (numbers[1:] + numbers[:-1]) / 2
-        below, above = (np.searchsorted(middles, magnitude, side=side) for side in ("left", "right"))
+        below = np.searchsorted(middles, magnitude, side="left")
+        above = np.searchsorted(middles, magnitude, side="right")
         codes = np.where(below % 2, above, below).astype(np.int64)  # they differ in a tie
         if self.signed:
             codes |= np.signbit(values).astype(np.int64) << self.bits - 1

@@ -1,50 +1,82 @@
-"""Grouped mixed-precision GEMM: exact integer sums, dequantised after each group."""
+"""Grouped mixed-precision GEMM: exact sums, dequantised after each group."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from golden.formats import FORMATS
-from golden.quantise import Activations, GroupedWeights
+from golden.mixed import MixedWeights
+from golden.quantise import Activations, GroupedWeights, groups
 
 __all__ = ["group_sums", "dequantise", "gemm"]
 
 
-def group_sums(x: NDArray[np.int64], weights: GroupedWeights) -> NDArray[np.int64]:
-    """Σ x·(q − z) over each group, exact.
+def group_sums(x: Activations, weights: GroupedWeights) -> NDArray[Any]:
+    """Σ (x − zx)·(q − z) over each group in steps of ``x`` times steps of ``q``, exact.
 
     Parameters
     ----------
-    x : ndarray of int64, shape (M, K)
-        Integer activations.
+    x : Activations
+        M by K activations; infinities and NaN count as 0.
     weights : GroupedWeights
         K by N weights.
 
     Returns
     -------
-    ndarray of int64, shape (K / G, M, N)
+    ndarray of int, shape (ceil(K / G), M, N)
+        Of int64, or of Python's integers for activations whose sums need more bits.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or the groups of the activations are not those of the weights.
     """
     k, n = weights.q.shape
-    if x.ndim != 2 or x.shape[1] != k:
-        raise ValueError(f"Shapes {x.shape} and {(k, n)} do not form a matrix product")
-    x = x.reshape(len(x), -1, weights.group).swapaxes(0, 1)
-    q = weights.q.reshape(-1, weights.group, n)
-    # The zero point leaves the inner product: it multiplies the sum of the row's activations.
-    return x @ q - x.sum(axis=2)[:, :, None] * weights.zeros[:, None, :]
+    if x.q.shape[1] != k:
+        raise ValueError(f"Shapes {x.q.shape} and {(k, n)} do not form a matrix product")
+    if x.group not in (None, weights.group):
+        raise ValueError(f"Group size of the activations must be that of the weights, "
+                         f"{weights.group}, not {x.group}")
+    steps = _steps(x)
+    # The zero points leave the inner product: they multiply the sums of rows and columns.
+    sums = []
+    for g in range(groups(k, weights.group)):
+        part = slice(g * weights.group, (g + 1) * weights.group)
+        rows, columns, z = steps[:, part], weights.q[part], weights.zeros[g]
+        zx = np.zeros(len(rows), dtype=np.int64) if x.zeros is None else x.zeros[:, g]
+        sums.append(rows @ columns - np.outer(rows.sum(axis=1), z)
+                    - np.outer(zx, columns.sum(axis=0) - len(columns) * z))
+    return np.stack(sums)
 
 
-def dequantise(sums: NDArray[np.int64], scales: NDArray[np.float32],
+def _steps(x: Activations) -> NDArray[Any]:
+    """Activations in steps; infinities and NaN are 0."""
+    if x.fmt.is_integer:
+        return x.q
+    values = x.fmt.decode(x.q)
+    values = np.where(np.isfinite(values), values, 0)
+    if x.fmt.high < 1 << 44:  # leaves room for a weight and a group
+        return (values / x.fmt.step).astype(np.int64)
+    significand, exponent = np.frexp(values)
+    shift = np.where(values == 0, 0, exponent - x.fmt.man_bits - 1 - int(np.log2(x.fmt.step)))
+    # A subnormal number has trailing zeros instead.
+    steps = np.ldexp(significand, x.fmt.man_bits + 1 + np.minimum(shift, 0)).astype(np.int64)
+    return steps.astype(object) << np.maximum(shift, 0).astype(object)
+
+
+def dequantise(sums: NDArray[np.float32], scales: NDArray[np.float32],
                sx: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale and add the groups in float32: ``acc = 0; acc += fp32(sums[g]) * scales[g]; acc * sx``.
+    """Scale and add the groups in float32: ``acc = 0; acc += sums[g] * scales[g]; acc * sx``.
 
-    Each conversion, product and sum is rounded to nearest even; groups are added in ascending
-    order.
+    Each product and sum is rounded to nearest even; groups are added in ascending order.
 
     Parameters
     ----------
-    sums : ndarray of int64, shape (K / G, M, N)
-        Result of :func:`group_sums`.
-    scales : ndarray of float32, shape (K / G, N)
-        Group scales of the weights.
+    sums : ndarray of float32, shape (groups, M, N)
+        Sums of the groups.
+    scales : ndarray of float32, shape (groups, 1 or M, N)
+        Scales of the groups.
     sx : ndarray of float32, shape (M,)
         Scales of the tokens.
 
@@ -55,20 +87,44 @@ def dequantise(sums: NDArray[np.int64], scales: NDArray[np.float32],
     acc = np.zeros(sums.shape[1:], dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for group, scale in zip(sums, scales, strict=True):
-            acc = acc + group.astype(np.float32) * scale
+            acc = acc + group * scale
         return acc * sx[:, None]
 
 
-def gemm(x: Activations, weights: GroupedWeights, *, y: str = "fp16") -> NDArray[np.int64]:
-    """Codes of ``y[m, n] = sx[m] · Σ_g s[g, n] · Σ_{k∈g} x[m, k]·(q[k, n] − z[g, n])``.
+def _float32(integers: NDArray[Any], step: float) -> NDArray[np.float32]:
+    """``integers * step``, rounded once; ``step`` is a power of two."""
+    if integers.dtype != object and np.abs(integers).max(initial=0) < 1 << 53:
+        with np.errstate(over="ignore"):
+            return (integers * step).astype(np.float32)
+    # Bits beyond binary32's reach become one that says whether there were any.
+    sign, magnitude = np.where(integers < 0, -1, 1), abs(integers.astype(object))
+    drop = np.vectorize(lambda value: max(0, value.bit_length() - 52), otypes=[object])(magnitude)
+    rest = magnitude & (1 << drop) - 1
+    kept = (magnitude >> drop | (rest > 0)).astype(np.int64)
+    with np.errstate(over="ignore"):
+        return np.ldexp(sign * kept * 1.0, drop.astype(np.int64) + int(np.log2(step))).astype(
+            np.float32)
 
-    MixPE, arXiv 2411.16158: dequantisation follows the integer product of each group.
+
+def gemm(x: Activations, weights: GroupedWeights | MixedWeights, *,
+         y: str = "fp16") -> NDArray[np.int64]:
+    """Codes of the outputs.
+
+    ::
+
+        y[m, n] = sx[m] · Σ_g s[g, n]·t[m, g] · Σ_{k∈g} (x[m, k] - zx[m, g])·(q[k, n] - z[g, n])
+
+    with the activations' group scales t, if they have any. MixPE, arXiv 2411.16158: dequantisation
+    follows the product of each group. In float32, each result rounded to the nearest, ties to
+    even: the sum of a group; s·t; the product of these; the sum over the groups; sx times the
+    weights' global scale; the product of these. A group with an infinity or NaN among its
+    activations has the sum NaN.
 
     Parameters
     ----------
     x : Activations
         M by K activations.
-    weights : GroupedWeights
+    weights : GroupedWeights or MixedWeights
         K by N weights.
     y : str
         Output format, to which the float32 result is rounded.
@@ -84,5 +140,20 @@ def gemm(x: Activations, weights: GroupedWeights, *, y: str = "fp16") -> NDArray
     >>> hex(gemm(Activations(np.array([[3, -4]]), np.float32([0.5])), weights).item())  # 3.5
     '0x4300'
     """
-    scales = FORMATS[weights.scale].decode(weights.scales).astype(np.float32)
-    return FORMATS[y].encode(dequantise(group_sums(x.q, weights), scales, x.scales))
+    if isinstance(weights, MixedWeights):
+        columns = [gemm(x, part, y=y) for part in (weights.wide, weights.narrow)]
+        return np.concatenate(columns, axis=1)[:, np.argsort(weights.features)]
+    k = weights.q.shape[0]
+    sums = _float32(group_sums(x, weights), x.fmt.step * FORMATS[weights.w].step)
+    if not x.fmt.is_integer:
+        bad = ~np.isfinite(x.fmt.decode(x.q))
+        for g in range(groups(k, weights.group)):
+            part = slice(g * weights.group, (g + 1) * weights.group)
+            sums[g, bad[:, part].any(axis=1)] = np.nan
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        scales = FORMATS[weights.scale].decode(weights.scales).astype(np.float32)[:, None]
+        if x.group_scales is not None:
+            own = FORMATS[x.group_scale].decode(x.group_scales).astype(np.float32)
+            scales = scales * own.T[:, :, None]
+        sx = x.scales * weights.global_scale
+    return FORMATS[y].encode(dequantise(sums, scales, sx))

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from golden.formats import FORMATS, Format, signed_bits
+from golden.formats import FORMATS, Format, aligned, signed_bits
 
 __all__ = ["ArrayParameters", "MACS", "SETS", "ACCUMULATE_LOOP", "DEQUANTISE_LATENCY",
-           "RESCALE_LATENCY", "parameter_set"]
+           "FLOAT_LATENCY", "RESCALE_LATENCY", "SCALE_LATENCY", "parameter_set"]
 
 #: Micro-architectures of the multiply-accumulate, and what each is.
 MACS = {
@@ -17,13 +17,23 @@ MACS = {
     "pair_sum":  "one of {0, x0, x1, x0 + x1} for each weight bit of each pair of lanes, added in "
                  "a compressor tree with the accumulator",
     "product":   "a multiplier for each lane: the baseline",
+    "shift":     "one shifted activation for each lane, negated or not (DenseShift)",
+    "float":     "a product of significands by shift and add, shifted to its place in a "
+                 "fixed-point accumulator (MixPE's W4A16)",
 }
 
 #: Cycles from reading an accumulator until its successor can be read.
 ACCUMULATE_LOOP = 4
 
-#: Cycles from a sum until its accumulator can be read.
+#: Cycles from a sum until its accumulator can be read, without those that
+#: :attr:`ArrayParameters.dequantise_latency` adds.
 DEQUANTISE_LATENCY = 6
+
+#: Cycles of the product of two group scales.
+SCALE_LATENCY = 2
+
+#: Cycles in which a sum of many bits becomes a float.
+FLOAT_LATENCY = 2
 
 #: Cycles from an accumulator and its token's scale to the output.
 RESCALE_LATENCY = 5
@@ -39,8 +49,18 @@ class ArrayParameters:
         Name of the set; every Verilog module begins with ``mixpe_<name>``.
     x, w : str
         Activation and weight format, keys of :data:`golden.formats.FORMATS`.
+    x_align : int
+        A, bits to which the activations of a group are aligned if they are floats; with 0 they
+        remain floats.
+    x_scale : str
+        ``token`` if the activations of a token share a scale, which multiplies the finished sum;
+        or the format of the scales that those of each group have.
+    x_zero : bool
+        Whether the activations of each group have a zero point.
+    wide : bool
+        Whether an output tile may have 8-bit weights, each in two columns of ``uint4``.
     scale : str
-        Format of the group scales.
+        Format of the weights' group scales.
     y : str
         Output format.
     mac : str
@@ -55,7 +75,8 @@ class ArrayParameters:
         Bands stacked along M. Each has its own dequantisers, so that a column of more than
         ``group / lanes`` rows takes several.
     group : int
-        G, weights along K that share a scale and a zero point.
+        G, the most weights along K that share a scale and a zero point; a group may be shorter,
+        down to :attr:`least_group`.
     y_lanes : int
         Outputs rescaled and sent in each cycle.
 
@@ -67,7 +88,11 @@ class ArrayParameters:
 
     name: str
     x: str = "int8"
+    x_align: int = 0
+    x_scale: str = "token"
+    x_zero: bool = False
     w: str = "uint4"
+    wide: bool = False
     scale: str = "fp16"
     y: str = "fp16"
     mac: str = "pair_sum"
@@ -84,19 +109,28 @@ class ArrayParameters:
         if not re.fullmatch("[a-z][a-z0-9_]{0,31}", str(self.name)):
             raise ValueError("Name must be a lower-case identifier of at most 32 characters, "
                              f"not {self.name!r}")
-        for field, choices in (("x", ("int8",)), ("w", ("int4", "uint4", "int8")),
-                               ("scale", ("fp16", "bf16")),
-                               ("y", ("fp32", "fp16", "bf16", "int8")), ("mac", tuple(MACS))):
+        for field, choices in (
+                ("x", ("int8", "fp16", "bf16")), ("x_scale", ("token", "fp16", "bf16", "e8m0")),
+                ("w", ("int2", "int3", "int4", "uint4", "int8", "ternary", "shift2", "shift3",
+                       "shift4", "e2m1")),
+                ("scale", ("fp16", "bf16", "e8m0", "e4m3")),
+                ("y", ("fp32", "fp16", "bf16", "int8")), ("mac", tuple(MACS)),
+                ("x_zero", (False, True)), ("wide", (False, True))):
             if getattr(self, field) not in choices:
-                raise ValueError(f"Parameter {field} must be one of {', '.join(choices)}, "
-                                 f"not {getattr(self, field)!r}")
-        for field, limit in (("lanes", 256), ("tile_rows", 64), ("tile_columns", 64),
-                             ("mesh_rows", 64), ("mesh_columns", 64), ("bands", 64),
-                             ("group", 4096), ("y_lanes", 64)):
+                raise ValueError(f"Parameter {field} must be one of "
+                                 f"{', '.join(map(str, choices))}, not {getattr(self, field)!r}")
+        for field, low, high in (("lanes", 1, 256), ("tile_rows", 1, 64), ("tile_columns", 1, 64),
+                                 ("mesh_rows", 1, 64), ("mesh_columns", 1, 64), ("bands", 1, 64),
+                                 ("group", 1, 65536), ("y_lanes", 1, 64), ("x_align", 0, 24)):
             value = getattr(self, field)
-            if type(value) is not int or not 1 <= value <= limit:
-                raise ValueError(f"Parameter {field} must be an integer from 1 to {limit}, "
+            if type(value) is not int or not low <= value <= high:
+                raise ValueError(f"Parameter {field} must be an integer from {low} to {high}, "
                                  f"not {value!r}")
+        self._check_shape()
+        self._check_formats()
+
+    def _check_shape(self) -> None:
+        """Refuse shapes that no array has."""
         if self.group % self.lanes:
             raise ValueError(f"Parameter lanes must divide the group size {self.group}, "
                              f"not {self.lanes}")
@@ -108,9 +142,36 @@ class ArrayParameters:
         if self.band_rows > self.beats:
             raise ValueError(f"Parameters tile_rows * mesh_rows must be at most group / lanes = "
                              f"{self.beats}, not {self.band_rows}; use more bands")
-        if self.columns % self.y_lanes:
-            raise ValueError(f"Parameter y_lanes must divide the number of columns {self.columns}, "
+        columns = self.columns // (1 + self.wide)
+        if columns % self.y_lanes:
+            raise ValueError(f"Parameter y_lanes must divide the number of columns {columns}, "
                              f"not {self.y_lanes}")
+        if self.wide and self.tile_columns % 2:
+            raise ValueError(f"Parameter tile_columns must be even for wide, "
+                             f"not {self.tile_columns}")
+
+    def _check_formats(self) -> None:
+        """Refuse formats that make no sense together."""
+        if self.x_align and self.x == "int8":
+            raise ValueError(f"Parameter x_align must be 0 for x int8, not {self.x_align}")
+        if self.x_align == 1 or self.x_align == 2:
+            raise ValueError(f"Parameter x_align must be 0 or at least 3, not {self.x_align}")
+        if (self.x != "int8" and not self.x_align) != (self.mac == "float"):
+            raise ValueError("Parameter mac must be float for float activations that are not "
+                             f"aligned, and only then, not {self.mac!r}")
+        if (self.mac == "shift") and not self.w.startswith("shift"):
+            raise ValueError(f"Parameter w must be shift2, shift3 or shift4 for mac shift, "
+                             f"not {self.w!r}")
+        if self.x_zero and self.x != "int8":
+            raise ValueError(f"Parameter x must be int8 for x_zero, not {self.x!r}")
+        if (self.x_scale == "e8m0") != bool(self.x_align):
+            raise ValueError("Parameter x_scale must be e8m0 for aligned activations, and only "
+                             f"then, not {self.x_scale!r}")
+        if self.mac == "float" and self.x_scale != "token":
+            raise ValueError(f"Parameter x_scale must be token for float activations, "
+                             f"not {self.x_scale!r}")
+        if self.wide and self.w != "uint4":
+            raise ValueError(f"Parameter w must be uint4 for wide, not {self.w!r}")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ArrayParameters":
@@ -134,7 +195,8 @@ class ArrayParameters:
 
     def baseline(self) -> "ArrayParameters":
         """INT8 array of the same shape, with a multiplier for each lane."""
-        return self.replace(name=f"{self.name[:27]}_int8", w="int8", mac="product")
+        return self.replace(name=f"{self.name[:27]}_int8", x="int8", x_align=0, x_scale="token",
+                            x_zero=False, w="int8", wide=False, mac="product")
 
     # Shapes
 
@@ -142,6 +204,16 @@ class ArrayParameters:
     def beats(self) -> int:
         """Cycles of a group, G / L."""
         return self.group // self.lanes
+
+    @property
+    def least_beats(self) -> int:
+        """Cycles of the shortest group."""
+        return max(self.band_rows, ACCUMULATE_LOOP)
+
+    @property
+    def least_group(self) -> int:
+        """Weights of the shortest group, all its beats being full."""
+        return self.least_beats * self.lanes
 
     @property
     def band_rows(self) -> int:
@@ -172,7 +244,7 @@ class ArrayParameters:
         crossed the mesh and the dequantiser.
         """
         sent = self.rows * self.columns // self.y_lanes
-        drained = self.mesh_rows + self.mesh_columns + self.band_rows + DEQUANTISE_LATENCY + 1
+        drained = self.mesh_rows + self.mesh_columns + self.band_rows + self.dequantise_latency + 1
         groups = -(-max(sent, sent + drained - self.beats) // self.beats)
         return groups * self.group
 
@@ -183,15 +255,26 @@ class ArrayParameters:
         The rows reach the feet, the last foot its last row, its dequantiser the accumulators; one
         cycle reads these.
         """
-        return (self.mesh_rows + self.mesh_columns + self.band_rows + DEQUANTISE_LATENCY
+        return (self.mesh_rows + self.mesh_columns + self.band_rows + self.dequantise_latency
                 + 1 + RESCALE_LATENCY)
+
+    @property
+    def dequantise_latency(self) -> int:
+        """Cycles from a sum until its accumulator can be read."""
+        return (DEQUANTISE_LATENCY + SCALE_LATENCY * (self.x_scale != "token")
+                + FLOAT_LATENCY * self.float_sums)
 
     # Formats
 
     @property
     def x_format(self) -> Format:
-        """Activation format."""
-        return FORMATS[self.x]
+        """Format of the activations that enter the array."""
+        return aligned(self.x_align) if self.x_align else FORMATS[self.x]
+
+    @property
+    def x_scale_format(self) -> Format | None:
+        """Format of the activations' group scales, if they have any."""
+        return None if self.x_scale == "token" else FORMATS[self.x_scale]
 
     @property
     def w_format(self) -> Format:
@@ -200,7 +283,7 @@ class ArrayParameters:
 
     @property
     def scale_format(self) -> Format:
-        """Format of the group scales."""
+        """Format of the weights' group scales."""
         return FORMATS[self.scale]
 
     @property
@@ -208,7 +291,23 @@ class ArrayParameters:
         """Output format."""
         return FORMATS[self.y]
 
-    # Widths. A group's sums are exact; each width is the least that holds every group.
+    @property
+    def x_groups(self) -> bool:
+        """Whether the activations of a group have a scale or a zero point of their own."""
+        return self.x_scale != "token" or self.x_zero
+
+    @property
+    def max_zero(self) -> int:
+        """Largest zero point of a weight."""
+        return FORMATS["uint8"].max_zero if self.wide else self.w_format.max_zero
+
+    @property
+    def zero_bits(self) -> int:
+        """Width of a weight's zero point."""
+        return self.max_zero.bit_length()
+
+    # Widths. A group's sums are exact; each width is the least that holds every group. Numbers
+    # are counted in steps of their formats.
 
     @property
     def sum_bits(self) -> int:
@@ -216,18 +315,43 @@ class ArrayParameters:
         return self._dot_bits(self.w_format.low, self.w_format.high)
 
     @property
+    def joined_bits(self) -> int:
+        """Width of Σ x·q of the widest weights."""
+        return self._dot_bits(0, FORMATS["uint8"].high) if self.wide else self.sum_bits
+
+    @property
     def row_sum_bits(self) -> int:
         """Width of Σ x over a group."""
         return self._dot_bits(1, 1)
 
     @property
-    def corrected_bits(self) -> int:
-        """Width of Σ x·(q − z) over a group."""
-        return self._dot_bits(self.w_format.low - self.w_format.max_zero, self.w_format.high)
+    def column_sum_bits(self) -> int:
+        """Width of Σ (q − z) over a group."""
+        extremes = [self.group * (self.w_format.low - self.max_zero),
+                    self.group * self._highest_weight]
+        return signed_bits(min(extremes), max(extremes))
 
-    def _dot_bits(self, low: int, high: int) -> int:
-        """Width of a group's Σ x·v for v from ``low`` to ``high``."""
-        extremes = [x * v * self.group for x in (self.x_format.low, self.x_format.high)
+    @property
+    def corrected_bits(self) -> int:
+        """Width of Σ (x − zx)·(q − z) over a group."""
+        low, high = self.x_format.low, self.x_format.high
+        spread = (low - high, high - low) if self.x_zero else (low, high)
+        return self._dot_bits(self.w_format.low - self.max_zero, self._highest_weight, spread)
+
+    @property
+    def float_sums(self) -> bool:
+        """Whether sums are so wide that they become floats before they are multiplied."""
+        return self.mac == "float"
+
+    @property
+    def _highest_weight(self) -> int:
+        """Highest weight of any output tile."""
+        return FORMATS["uint8"].high if self.wide else self.w_format.high
+
+    def _dot_bits(self, low: int, high: int, spread: tuple[int, int] | None = None) -> int:
+        """Width of a group's Σ x·v for v from ``low`` to ``high``, x in ``spread``."""
+        extremes = [x * v * self.group
+                    for x in spread or (self.x_format.low, self.x_format.high)
                     for v in (low, high)]
         return signed_bits(min(extremes), max(extremes))
 
@@ -241,7 +365,7 @@ class ArrayParameters:
         column has drained: after the mesh's skew, the rows and three registers.
         """
         lifetime = self.mesh_rows + self.mesh_columns + self.band_rows + 3
-        return -(-lifetime // self.beats)
+        return -(-lifetime // self.least_beats)
 
 
 SETS = {parameters.name: parameters for parameters in (

@@ -1,15 +1,17 @@
 """Streams of the array: how matrices become beats, and beats a matrix."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from golden.mixed import MixedWeights
 from golden.parameters import ArrayParameters
-from golden.quantise import Activations, GroupedWeights
+from golden.quantise import Activations, GroupedWeights, groups
 
-__all__ = ["pack", "unpack", "output_tiles", "x_beats", "w_beats", "s_beats", "sx_beats",
-           "y_matrix"]
+__all__ = ["pack", "unpack", "ColumnPass", "column_passes", "group_beats", "LayerStreams"]
 
 
 def pack(values: NDArray[np.int64], bits: int) -> list[int]:
@@ -39,18 +41,257 @@ def unpack(words: Iterable[int], bits: int, count: int) -> NDArray[np.int64]:
     return planes.reshape(-1, count, bits).astype(np.int64) @ (1 << np.arange(bits))
 
 
-def output_tiles(m: int, n: int, parameters: ArrayParameters) -> Iterator[tuple[slice, slice]]:
-    """Row and column slices of the output tiles, in the order in which the array computes them.
+@dataclass(frozen=True)
+class ColumnPass:
+    """Weights that the columns of the array hold at a time.
 
-    Rows come first, so that a block of weights is repeated for every block of activations.
+    Parameters
+    ----------
+    features : ndarray of int64, shape (at most columns,)
+        Output features; half as many if ``wide``.
+    wide : bool
+        Whether each feature takes two columns, the one of the low nibbles first.
+    codes : ndarray of int64, shape (K, columns)
+        Codes of the weights.
+    scales, zeros : ndarray of int64, shape (groups, columns)
+        Codes of the scales, and zero points; in the first column of a wide feature.
     """
-    for column in range(0, n, parameters.columns):
-        for row in range(0, m, parameters.rows):
-            yield (slice(row, row + parameters.rows), slice(column, column + parameters.columns))
+
+    features: NDArray[np.int64]
+    wide: bool
+    codes: NDArray[np.int64]
+    scales: NDArray[np.int64]
+    zeros: NDArray[np.int64]
+
+
+def column_passes(weights: GroupedWeights | MixedWeights,
+                  parameters: ArrayParameters) -> list[ColumnPass]:
+    """Passes over all columns that a layer takes, wide ones first.
+
+    Raises
+    ------
+    ValueError
+        If the set does not have the format of the weights or of the scales.
+    """
+    if isinstance(weights, MixedWeights):
+        wide, narrow = weights.wide, weights.narrow
+        split = wide.q.shape[1]
+        return (_passes(wide, weights.features[:split], parameters)
+                + _passes(narrow, weights.features[split:], parameters))
+    return _passes(weights, np.arange(weights.q.shape[1]), parameters)
+
+
+def _passes(weights: GroupedWeights, features: NDArray[np.int64],
+            p: ArrayParameters) -> list[ColumnPass]:
+    wide = p.wide and weights.w in ("int8", "uint8")
+    if weights.scale != p.scale:
+        raise ValueError(f"Format of the scales must be that of the set {p.name}, {p.scale}, "
+                         f"not {weights.scale}")
+    if wide:
+        weights = weights.with_format("uint8")
+    elif weights.w != p.w:
+        raise ValueError(f"Format of the weights must be that of the set {p.name}, {p.w}, "
+                         f"not {weights.w}")
+    size = p.columns // (1 + wide)
+    passes = []
+    for start in range(0, len(features), size):
+        part = weights.columns(slice(start, start + size))
+        codes, scales, zeros = (_padded(each.T, size).T
+                                for each in (part.codes, part.scales, part.zeros))
+        if wide:
+            codes = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)
+            scales, zeros = (np.stack([each, 0 * each], axis=2).reshape(len(each), -1)
+                             for each in (scales, zeros))
+        passes.append(ColumnPass(features[start:start + size], wide, codes, scales, zeros))
+    return passes
 
 
 def _padded(block: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
     return np.pad(block, ((0, rows - len(block)), (0, 0)))
+
+
+def group_beats(k: int, group: int, parameters: ArrayParameters) -> list[int]:
+    """Beats of each group of K.
+
+    The last group may be shorter than G, but has ``least_beats``; lanes and beats that it has too
+    many are padded.
+
+    Raises
+    ------
+    ValueError
+        If the set does not have the group size.
+    """
+    p = parameters
+    whole = k > group
+    if not (p.least_group * whole <= group <= p.group) or (whole and group % p.lanes):
+        raise ValueError(f"Group size must be a multiple of {p.lanes} from {p.least_group} to "
+                         f"{p.group} for set {p.name}, not {group}")
+    rest = k - (groups(k, group) - 1) * group
+    return [group // p.lanes] * (groups(k, group) - 1) + [
+        max(-(-rest // p.lanes), p.least_beats)]
+
+
+class LayerStreams:
+    """Payloads of the array's streams for one layer.
+
+    The array computes an output tile for each pass over the columns and each block of rows, the
+    blocks of rows first. Operands are sent for each tile that needs them.
+
+    Parameters
+    ----------
+    x : Activations
+        M by K activations.
+    weights : GroupedWeights or MixedWeights
+        K by N weights.
+    parameters : ArrayParameters
+        Set of the array.
+
+    Raises
+    ------
+    ValueError
+        If the layer does not fit the set.
+    """
+
+    def __init__(self, x: Activations, weights: GroupedWeights | MixedWeights,
+                 parameters: ArrayParameters):
+        self._x, self._p = x, parameters
+        if x.fmt != parameters.x_format:
+            raise ValueError(f"Format of the activations must be that of the set "
+                             f"{parameters.name}, {parameters.x_format.name}, not {x.fmt.name}")
+        self._shape = len(x.q), weights.shape[1]
+        mixed = weights.wide if isinstance(weights, MixedWeights) else weights
+        self._group = mixed.group
+        self._sx = (x.scales * mixed.global_scale).astype(np.float32)
+        self._passes = column_passes(weights, parameters)
+        self._beats = group_beats(weights.shape[0], self._group, parameters)
+        self._blocks = [slice(row, row + parameters.rows)
+                        for row in range(0, len(x.q), parameters.rows)]
+
+    @property
+    def tiles(self) -> int:
+        """Output tiles."""
+        return len(self._passes) * len(self._blocks)
+
+    @cached_property
+    def payloads(self) -> dict[str, list[int]]:
+        """Payloads of each stream into the array."""
+        streams = {"x": self._x_beats(), "w": self._w_beats(), "s": self._s_beats(),
+                   "sx": self._sx_beats()}
+        if self._p.x_groups:
+            streams["t"] = self._t_beats()
+        return streams
+
+    def _x_beats(self) -> list[int]:
+        """L activations of each row in a beat; the highest bit ends a group.
+
+        Row ``r``, lane ``l`` lies at value ``r * L + l``. Rows past the last are zeros. Lanes past
+        K are the zero point, which adds nothing.
+        """
+        p, x = self._p, self._x
+        mask = (1 << p.x_format.bits) - 1
+        fill = 0 * self._group_matrix(0) if x.zeros is None else x.zeros & mask
+        codes = self._spread(x.codes, fill)
+        beats = []
+        ends = np.cumsum(self._beats) - 1
+        for block in self._blocks:
+            words = _beats(_padded(codes[block], p.rows), p.lanes, p.x_format.bits)
+            for end in ends:
+                words[end] |= 1 << p.rows * p.lanes * p.x_format.bits
+            beats += words
+        return beats * len(self._passes)
+
+    def _w_beats(self) -> list[int]:
+        """L weights of each column in a beat, column-major as in ``x``."""
+        p = self._p
+        return [beat for each in self._passes
+                for beat in _beats(self._spread(each.codes.T, 0 * each.zeros.T), p.lanes,
+                                   p.w_format.bits) * len(self._blocks)]
+
+    def _s_beats(self) -> list[int]:
+        """One beat for each group of each output tile.
+
+        Column ``c`` has its scale and, above it, its zero point. Above the columns are a bit that
+        marks wide weights, if the set has these, and one that marks the tile's last group.
+        """
+        p, beats = self._p, []
+        entry = p.scale_format.bits + p.zero_bits
+        for each in self._passes:
+            words = pack(each.scales | each.zeros << p.scale_format.bits, entry)
+            if p.wide:
+                words = [word | each.wide << entry * p.columns for word in words]
+            words[-1] |= 1 << entry * p.columns + p.wide
+            beats += words * len(self._blocks)
+        return beats
+
+    def _t_beats(self) -> list[int]:
+        """One beat for each group of each output tile.
+
+        Row ``r`` has its scale and, above it, its zero point, as far as the set has these.
+        """
+        p, x = self._p, self._x
+        bits = p.x_scale_format.bits if p.x_scale_format else 0
+        entries, width = self._group_matrix(0), bits
+        if p.x_scale_format:
+            entries = entries | (x.group_scales if x.group_scales is not None
+                                 else p.x_scale_format.encode(1.0))
+        if p.x_zero:
+            width += p.x_format.bits
+            if x.zeros is not None:
+                entries = entries | (x.zeros & (1 << p.x_format.bits) - 1) << bits
+        return [beat for block in self._blocks
+                for beat in pack(_padded(entries[block], p.rows).T, width)] * len(self._passes)
+
+    def _sx_beats(self) -> list[int]:
+        """The float32 scale of each row of each output tile."""
+        codes = self._sx.view(np.uint32)
+        return [beat for block in self._blocks
+                for beat in np.pad(codes[block], (0, self._p.rows - len(codes[block]))).tolist()
+                ] * len(self._passes)
+
+    def outputs(self, beats: list[int]) -> NDArray[np.int64]:
+        """Codes of the outputs, shape (M, N), from the payloads of stream ``y``.
+
+        An output tile is sent row by row, ``y_lanes`` features in a beat. The bit above them marks
+        the tile's last beat and is checked.
+        """
+        p = self._p
+        bits, lanes = p.y_format.bits, p.y_lanes
+        y = np.zeros(self._shape, dtype=np.int64)
+        words = unpack([beat & (1 << bits * lanes) - 1 for beat in beats], bits, lanes)
+        last = [beat >> bits * lanes for beat in beats]
+        start = 0
+        for each in self._passes:
+            columns = p.columns // (1 + each.wide)
+            for block in self._blocks:
+                size = p.rows * columns // lanes
+                if last[start:start + size] != [0] * (size - 1) + [1]:
+                    raise ValueError(f"Stream y must have a tile of {size} beats at beat {start}")
+                tile = words[start:start + size].reshape(p.rows, columns)
+                rows = len(y[block])
+                y[block, each.features] = tile[:rows, :len(each.features)]
+                start += size
+        if start != len(beats):
+            raise ValueError(f"Stream y must have {start} beats, not {len(beats)}")
+        return y
+
+    @property
+    def output_beats(self) -> int:
+        """Beats of stream ``y``."""
+        return sum(self._p.rows * self._p.columns // (1 + each.wide) // self._p.y_lanes
+                   for each in self._passes) * len(self._blocks)
+
+    def _group_matrix(self, value: int) -> NDArray[np.int64]:
+        """``value`` for each token and group."""
+        return np.full((self._shape[0], len(self._beats)), value, dtype=np.int64)
+
+    def _spread(self, values: NDArray[np.int64], fill: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of K with each group padded to its beats by its own ``fill``, (rows, groups)."""
+        parts = []
+        for g, beats in enumerate(self._beats):
+            part = values[:, g * self._group:(g + 1) * self._group]
+            padding = np.repeat(fill[:, g:g + 1], beats * self._p.lanes - part.shape[1], axis=1)
+            parts += [part, padding]
+        return np.concatenate(parts, axis=1)
 
 
 def _beats(block: NDArray[np.int64], lanes: int, bits: int) -> list[int]:
@@ -58,65 +299,3 @@ def _beats(block: NDArray[np.int64], lanes: int, bits: int) -> list[int]:
     rows, k = block.shape
     return pack(block.reshape(rows, k // lanes, lanes).swapaxes(0, 1).reshape(k // lanes, -1),
                 bits)
-
-
-def x_beats(x: Activations, n: int, parameters: ArrayParameters) -> list[int]:
-    """Payloads of stream ``x`` for all output tiles: L activations of each row in a beat.
-
-    Row ``r``, lane ``l`` lies at value ``r * L + l``. Rows past the last are zeros.
-    """
-    return [beat for rows, _ in output_tiles(len(x.q), n, parameters)
-            for beat in _beats(_padded(x.q[rows], parameters.rows), parameters.lanes,
-                               parameters.x_format.bits)]
-
-
-def w_beats(weights: GroupedWeights, m: int, parameters: ArrayParameters) -> list[int]:
-    """Payloads of stream ``w``: L weights of each column in a beat, column-major as in ``x``."""
-    return [beat for _, columns in output_tiles(m, weights.q.shape[1], parameters)
-            for beat in _beats(_padded(weights.q.T[columns], parameters.columns),
-                               parameters.lanes, parameters.w_format.bits)]
-
-
-def s_beats(weights: GroupedWeights, m: int, parameters: ArrayParameters) -> list[int]:
-    """Payloads of stream ``s``: one for each group of each output tile.
-
-    Column ``c`` has its scale and, above it, its zero point; the highest bit marks the last group
-    of an output tile.
-    """
-    scale_bits, zero_bits = parameters.scale_format.bits, parameters.w_format.zero_bits
-    entries = weights.scales | weights.zeros << scale_bits
-    width = (scale_bits + zero_bits) * parameters.columns
-    beats = []
-    for _, columns in output_tiles(m, weights.q.shape[1], parameters):
-        beats += pack(_padded(entries.T[columns], parameters.columns).T, scale_bits + zero_bits)
-        beats[-1] |= 1 << width
-    return beats
-
-
-def sx_beats(x: Activations, n: int, parameters: ArrayParameters) -> list[int]:
-    """Payloads of stream ``sx``: the float32 scale of each row of each output tile."""
-    codes = x.scales.astype(np.float32).view(np.uint32)
-    return [beat for rows, _ in output_tiles(len(x.q), n, parameters)
-            for beat in np.pad(codes[rows], (0, parameters.rows - len(codes[rows]))).tolist()]
-
-
-def y_matrix(beats: list[int], m: int, n: int, parameters: ArrayParameters) -> NDArray[np.int64]:
-    """Codes of the outputs, shape (M, N), from the payloads of stream ``y``.
-
-    An output tile is sent row by row, ``y_lanes`` columns in a beat. The bit above them marks the
-    tile's last beat and is checked.
-    """
-    bits, lanes = parameters.y_format.bits, parameters.y_lanes
-    size = parameters.rows * parameters.columns // lanes
-    last = [beat >> bits * lanes for beat in beats]
-    y = np.zeros((m, n), dtype=np.int64)
-    tiles = list(output_tiles(m, n, parameters))
-    if last != ([0] * (size - 1) + [1]) * len(tiles):
-        raise ValueError(f"Stream y must have {len(tiles)} tiles of {size} beats, "
-                         f"not {len(beats)} beats with ends at {np.flatnonzero(last).tolist()}")
-    words = unpack([beat & (1 << bits * lanes) - 1 for beat in beats], bits, lanes)
-    blocks = words.reshape(len(tiles), parameters.rows, parameters.columns)
-    for (rows, columns), block in zip(tiles, blocks, strict=True):
-        target = y[rows, columns]
-        target[:] = block[:target.shape[0], :target.shape[1]]
-    return y
