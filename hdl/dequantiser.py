@@ -235,9 +235,7 @@ class Dequantiser(Block):
         number = float32.registered(m, float32.round_exact(m, Exact(
             sign=sign, exponent=C(top), word=magnitude, fill=C(0), cancelled=C(1),
             infinite=C(0), nan=nan)))
-        # Always positive: the sign goes beside it.
-        value = Cat(number.significand, C(0, 1)).as_signed()
-        return value, [number.sign, number.scale, number.infinite, number.nan]
+        return number.significand, [number.sign, number.scale, number.infinite, number.nan]
 
     def _multiply(self, m, value, pieces, scale, digits):
         """Exact product of a number, whose magnitude is the value's, and its scale."""
