@@ -38,31 +38,29 @@ def group_sums(x: Activations, weights: GroupedWeights) -> NDArray[Any]:
     if x.group not in (None, weights.group):
         raise ValueError(f"Group size of the activations must be that of the weights, "
                          f"{weights.group}, not {x.group}")
-    steps = _steps(x)
+    # No weight less its zero point exceeds 255.
+    narrow = x.fmt.high * 255 * min(k, weights.group) < 1 << 63
+    steps = _steps(x, np.dtype(np.int64 if narrow else object))
     # The zero points leave the inner product: they multiply the sums of rows and columns.
-    sums = []
+    sums = [np.zeros((0, len(steps), n), dtype=steps.dtype)]
     for g in range(groups(k, weights.group)):
         part = slice(g * weights.group, (g + 1) * weights.group)
         rows, columns, z = steps[:, part], weights.q[part], weights.zeros[g]
         zx = np.zeros(len(rows), dtype=np.int64) if x.zeros is None else x.zeros[:, g]
-        sums.append(rows @ columns - np.outer(rows.sum(axis=1), z)
-                    - np.outer(zx, columns.sum(axis=0) - len(columns) * z))
-    return np.stack(sums)
+        sums.append((rows @ columns - np.outer(rows.sum(axis=1), z)
+                     - np.outer(zx, columns.sum(axis=0) - len(columns) * z))[None])
+    return np.concatenate(sums)
 
 
-def _steps(x: Activations) -> NDArray[Any]:
-    """Activations in steps; infinities and NaN are 0."""
+def _steps(x: Activations, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Activations in steps, of int64 or of Python's integers; infinities and NaN are 0."""
     if x.fmt.is_integer:
-        return x.q
+        return x.q.astype(dtype)
     values = x.fmt.decode(x.q)
-    values = np.where(np.isfinite(values), values, 0)
-    if x.fmt.high < 1 << 44:  # leaves room for a weight and a group
-        return (values / x.fmt.step).astype(np.int64)
-    significand, exponent = np.frexp(values)
-    shift = np.where(values == 0, 0, exponent - x.fmt.man_bits - 1 - int(np.log2(x.fmt.step)))
-    # A subnormal number has trailing zeros instead.
-    steps = np.ldexp(significand, x.fmt.man_bits + 1 + np.minimum(shift, 0)).astype(np.int64)
-    return steps.astype(object) << np.maximum(shift, 0).astype(object)
+    values = np.where(np.isfinite(values), values, 0) / x.fmt.step
+    if dtype == np.int64:
+        return values.astype(dtype)
+    return np.array([int(value) for value in values.ravel()], dtype=dtype).reshape(values.shape)
 
 
 def dequantise(sums: NDArray[np.float32], scales: NDArray[np.float32],

@@ -158,10 +158,21 @@ class LayerStreams:
         if x.fmt != parameters.x_format:
             raise ValueError(f"Format of the activations must be that of the set "
                              f"{parameters.name}, {parameters.x_format.name}, not {x.fmt.name}")
+        if x.zeros is not None and not parameters.x_zero:
+            raise ValueError(f"Activations must have no zero points for set {parameters.name}")
+        if x.group_scales is not None and x.group_scale != parameters.x_scale:
+            raise ValueError(f"Format of the activations' group scales must be that of the set "
+                             f"{parameters.name}, {parameters.x_scale}, not {x.group_scale}")
+        if x.q.shape[1] != weights.shape[0]:
+            raise ValueError(f"Shapes {x.q.shape} and {weights.shape} do not form a matrix product")
         self._shape = len(x.q), weights.shape[1]
         mixed = weights.wide if isinstance(weights, MixedWeights) else weights
         self._group = mixed.group
-        self._sx = (x.scales * mixed.global_scale).astype(np.float32)
+        if x.group not in (None, self._group):
+            raise ValueError(f"Group size of the activations must be that of the weights, "
+                             f"{self._group}, not {x.group}")
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            self._sx = (x.scales * mixed.global_scale).astype(np.float32)
         self._passes = column_passes(weights, parameters)
         self._beats = group_beats(weights.shape[0], self._group, parameters)
         self._blocks = [slice(row, row + parameters.rows)
@@ -189,7 +200,7 @@ class LayerStreams:
         """
         p, x = self._p, self._x
         mask = (1 << p.x_format.bits) - 1
-        fill = 0 * self._group_matrix(0) if x.zeros is None else x.zeros & mask
+        fill = self._group_matrix(0) if x.zeros is None else x.zeros & mask
         codes = self._spread(x.codes, fill)
         beats = []
         ends = np.cumsum(self._beats) - 1

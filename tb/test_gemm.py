@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golden.formats import FORMATS
+from golden.formats import FORMATS, aligned
 from golden.gemm import dequantise, gemm, group_sums
-from golden.quantise import Activations, GroupedWeights, quantise_activations, quantise_weights
+from golden.mixed import MixedWeights
+from golden.quantise import (
+    SCALES,
+    WEIGHTS,
+    Activations,
+    GroupedWeights,
+    quantise_activations,
+    quantise_weights,
+)
 
 # Numbers here are (negative, magnitude), which keeps the sign of a zero; None is NaN.
 INFINITY = "infinity"
@@ -55,6 +63,14 @@ def added(a, b):
 
 def number(code, name):
     """Number of a code."""
+    if name == "e8m0":  # exponents alone
+        return None if code == 255 else (False, Fraction(2)**(code - 127))
+    if name == "e4m3":  # one NaN for each sign in place of the highest numbers, no infinities
+        if code & 127 == 127:
+            return None
+        field, mantissa = code >> 3 & 15, code & 7
+        return code >= 128, Fraction(mantissa + (8 if field else 0)) * Fraction(2)**(
+            max(field, 1) - 10)
     bits, least, greatest = IEEE[name]
     width = {"fp32": 32}.get(name, 16)
     negative, field = bool(code >> width - 1), code >> bits & (1 << width - 1 - bits) - 1
@@ -98,28 +114,53 @@ def output(value, y):
     return int(max(-steps, -128) if negative else min(steps, 127)) & 255
 
 
-def expected(x, sx, weights, y):
+def activation(x, row, k):
+    """An activation less its zero point as a fraction; None if it is not finite."""
+    if x.fmt.name in ("fp16", "bf16"):
+        value = number(int(x.q[row, k]), x.fmt.name)
+        if value is None or value[1] == INFINITY:
+            return None
+        return -value[1] if value[0] else Fraction(value[1])
+    zero = 0 if x.zeros is None else int(x.zeros[row, k // x.group])
+    return Fraction(int(x.q[row, k]) - zero, 2**x.fmt.point)
+
+
+def group_sum(x, weights, row, column, g):
+    """Sum of a group as a number, not rounded; NaN if an activation is not finite."""
+    total, step = Fraction(0), Fraction(1, 2) if weights.w == "e2m1" else 1
+    for k in range(g * weights.group, min((g + 1) * weights.group, len(weights.q))):
+        value = activation(x, row, k)
+        if value is None:
+            return None
+        total += value * (int(weights.q[k, column]) - int(weights.zeros[g, column])) * step
+    return total < 0, abs(total)
+
+
+def expected(x, weights, y):
     """The product by definition: Python integers, rationals, one rounding after each operation."""
-    (m, k), n = x.shape, weights.q.shape[1]
-    result = np.zeros((m, n), dtype=np.int64)
-    for row in range(m):
-        for column in range(n):
-            acc = False, 0
-            for g in range(k // weights.group):
-                total = 0
-                for i in range(g * weights.group, (g + 1) * weights.group):
-                    total += int(x[row, i]) * (int(weights.q[i, column])
-                                               - int(weights.zeros[g, column]))
-                t = rounded((total < 0, Fraction(abs(total))), "fp32")
-                scale = number(int(weights.scales[g, column]), weights.scale)
-                acc = rounded(added(acc, rounded(multiplied(t, scale), "fp32")), "fp32")
-            result[row, column] = output(
-                rounded(multiplied(acc, number(int(sx[row]), "fp32")), "fp32"), y)
+    def times(a, b):
+        return rounded(multiplied(a, b), "fp32")
+
+    result = np.zeros((len(x.q), weights.q.shape[1]), dtype=np.int64)
+    for row, column in np.ndindex(result.shape):
+        acc = False, 0
+        for g in range(len(weights.scales)):
+            scale = number(int(weights.scales[g, column]), weights.scale)
+            if x.group_scales is not None:
+                scale = times(scale, number(int(x.group_scales[row, g]), x.group_scale))
+            t = rounded(group_sum(x, weights, row, column, g), "fp32")
+            acc = rounded(added(acc, times(t, scale)), "fp32")
+        sx, whole = (number(int(np.float32(scale).view(np.uint32)), "fp32")
+                     for scale in (x.scales[row], weights.global_scale))
+        result[row, column] = output(times(acc, times(sx, whole)), y)
     return result
 
 
 def codes_of(name, *, finite):
     """Codes: any, near the ends of the format, or ordinary numbers."""
+    if name in ("e8m0", "e4m3"):
+        codes = st.integers(0, 255) | st.integers(120, 134)
+        return codes.filter(lambda code: not finite or number(code, name) is not None)
     fmt = FORMATS[name]
     ends = [0, 1, 2, fmt.infinity - 1, fmt.infinity - 2, 1 << fmt.man_bits, (1 << fmt.man_bits) - 1]
     ends += [] if finite else [fmt.infinity, fmt.nan, fmt.infinity + 1]
@@ -131,31 +172,167 @@ def codes_of(name, *, finite):
         lambda pair: pair[0] << fmt.bits - 1 | pair[1])
 
 
+#: Kinds of activations: format, format of group scales, whether there are zero points.
+KINDS = [("int8", None, False), ("int8", None, True), ("int8", "fp16", False),
+         ("int8", "bf16", True), ("aligned", "e8m0", False), ("fp16", None, False),
+         ("bf16", None, False)]
+
+
+def weight_numbers(w):
+    """Every number of a weight format in its steps."""
+    fmt = FORMATS[w]
+    return sorted({int(value / fmt.step) for value in fmt.decode(np.arange(1 << fmt.bits))})
+
+
 @st.composite
 def layers(draw):
-    """Activations, codes of their scales, and weights."""
+    """Activations and weights."""
     def matrix(rows, columns, elements):
         flat = draw(st.lists(elements, min_size=rows * columns, max_size=rows * columns))
         return np.array(flat, dtype=np.int64).reshape(rows, columns)
 
-    w, scale = draw(st.sampled_from(["int4", "uint4", "int8"])), draw(st.sampled_from(["fp16",
-                                                                                       "bf16"]))
-    fmt = FORMATS[w]
+    w, scale = draw(st.sampled_from(WEIGHTS)), draw(st.sampled_from(SCALES))
+    kind, own, zero = draw(st.sampled_from(KINDS))
     m, n, group, groups = (draw(st.integers(1, limit)) for limit in (2, 2, 3, 4))
-    x = matrix(m, group * groups, st.integers(-128, 127))
-    q = matrix(group * groups, n, st.integers(fmt.low, fmt.high))
-    zeros = matrix(groups, n, st.integers(0, fmt.max_zero))
-    scales = matrix(groups, n, codes_of(scale, finite=True))
-    sx = matrix(m, 1, codes_of("fp32", finite=False))[:, 0]
-    return x, sx, GroupedWeights(w, scale, group, q, zeros, scales)
+    k = group * groups - draw(st.integers(0, group - 1))
+    fmt = aligned(draw(st.integers(3, 12))) if kind == "aligned" else FORMATS[kind]
+    elements = (st.integers(fmt.low, fmt.high) if fmt.is_integer
+                else codes_of(kind, finite=draw(st.booleans())))
+    sx, whole = (matrix(rows, 1, codes_of("fp32", finite=finite))[:, 0].astype(np.uint32).view(
+        np.float32) for rows, finite in ((m, False), (1, True)))
+    x = Activations(
+        matrix(m, k, elements), sx, fmt, group,
+        matrix(m, groups, st.integers(fmt.low, fmt.high)) if zero else None,
+        own or "fp16", matrix(m, groups, codes_of(own, finite=False)) if own else None)
+    weights = GroupedWeights(
+        w, scale, group, matrix(k, n, st.sampled_from(weight_numbers(w))),
+        matrix(groups, n, st.integers(0, FORMATS[w].max_zero)),
+        matrix(groups, n, codes_of(scale, finite=True)),
+        whole[0] if draw(st.booleans()) else np.float32(1))
+    return x, weights
 
 
 @pytest.mark.parametrize("y", ["fp32", "fp16", "bf16", "int8"])
 @given(layers())
 def test_gemm_is_its_definition(y, layer):
-    x, sx, weights = layer
-    activations = Activations(x, sx.astype(np.uint32).view(np.float32))
-    np.testing.assert_array_equal(gemm(activations, weights, y=y), expected(x, sx, weights, y))
+    x, weights = layer
+    np.testing.assert_array_equal(gemm(x, weights, y=y), expected(x, weights, y))
+
+
+@pytest.mark.parametrize("w", WEIGHTS)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind[0]}-{kind[1]}-{kind[2]}")
+def test_every_weight_with_every_activation_in_scalars(kind, w):
+    """The processor's own float32, one operation at a time, and a last group that is short."""
+    (name, own, zero), rng = kind, np.random.default_rng(5)
+    m, k, n, group = 3, 11, 4, 4
+    fmt = aligned(10) if name == "aligned" else FORMATS[name]
+    q = (rng.integers(fmt.low, fmt.high + 1, (m, k)) if fmt.is_integer
+         else fmt.encode(rng.normal(size=(m, k)) * 10.0**rng.integers(-2, 3, (m, k))))
+    x = Activations(
+        q, rng.normal(size=m).astype(np.float32), fmt, group,
+        rng.integers(-128, 128, (m, 3)) if zero else None, own or "fp16",
+        FORMATS[own].encode(rng.lognormal(size=(m, 3))) if own else None)
+    weights = GroupedWeights(
+        w, "fp16", group, rng.choice(weight_numbers(w), (k, n)),
+        rng.integers(0, FORMATS[w].max_zero + 1, (3, n)),
+        FORMATS["fp16"].encode(rng.normal(size=(3, n))), np.float32(0.7))
+    actual = FORMATS["fp32"].decode(gemm(x, weights, y="fp32"))
+    assert np.abs(actual).min() > 0
+    for row, column in np.ndindex(m, n):
+        acc = np.float32(0)
+        for g in range(3):
+            negative, magnitude = rounded(group_sum(x, weights, row, column, g), "fp32")
+            scale = np.float32(FORMATS["fp16"].decode(weights.scales[g, column]))
+            if own:
+                scale = scale * np.float32(FORMATS[own].decode(x.group_scales[row, g]))
+            acc = acc + np.float32(float(-magnitude if negative else magnitude)) * scale
+        assert actual[row, column] == acc * (x.scales[row] * np.float32(0.7))
+
+
+def bf16(*values):
+    """Codes of powers of two, and their negatives."""
+    return FORMATS["bf16"].encode([values])
+
+
+@pytest.mark.parametrize(("values", "wanted"), [
+    # Half of the last bit of 2**60 is 2**36: a tie, which anything beyond breaks.
+    ((2.0**60, 2.0**36), 2.0**60),
+    ((2.0**60, 2.0**36, 2.0**-130), 2.0**60 + 2.0**37),
+    ((2.0**60, 2.0**36, -2.0**-133), 2.0**60),
+    ((2.0**60, 2.0**37, 2.0**36), 2.0**60 + 2.0**38),
+    ((-2.0**60, -2.0**36, -2.0**-130), -2.0**60 - 2.0**37),
+    ((2.0**127, 2.0**-133, -2.0**127), 2.0**-133),
+    ((2.0**126, -2.0**126), 0.0),
+    # The sum overflows, or comes back before it is rounded.
+    ((2.0**127, 2.0**127), np.inf),
+    ((-2.0**127, -2.0**127), -np.inf),
+    ((2.0**127, 2.0**127, -2.0**127), 2.0**127),
+    # Midpoint past the largest number of float32, and just below it.
+    ((2.0**127, 2.0**127, -2.0**103), np.inf),
+    ((2.0**127, 2.0**127, -2.0**103, -2.0**-133), float(np.finfo(np.float32).max)),
+    ((1.0, np.inf, 1.0), np.nan),
+    ((-np.inf, 0.0), np.nan),
+])
+def test_wide_exponents(values, wanted):
+    """A sum of floats is exact, however far apart they are, and rounded once."""
+    x = Activations(bf16(*values), np.ones(1, dtype=np.float32), FORMATS["bf16"])
+    k = len(values)
+    weights = GroupedWeights("int2", "fp32", k, np.ones((k, 1), int), np.zeros((1, 1), int),
+                             np.full((1, 1), ONE))
+    np.testing.assert_array_equal(FORMATS["fp32"].decode(gemm(x, weights, y="fp32")), [[wanted]])
+
+
+def test_what_is_not_finite_stays_in_its_row_and_group():
+    rng = np.random.default_rng(6)
+    weights = quantise_weights(rng.normal(size=(8, 3)), w="int4", group=4)
+    clean = quantise_activations(rng.normal(size=(3, 8)), fmt="fp16")
+    for special in (0x7c00, 0xfc00, 0x7e00, 0xfd01):
+        codes = clean.q.copy()
+        codes[1, 5] = special
+        y = gemm(Activations(codes, clean.scales, clean.fmt), weights)
+        assert (y[1] == FORMATS["fp16"].nan).all()
+        np.testing.assert_array_equal(y[[0, 2]], gemm(clean, weights)[[0, 2]])
+
+
+@pytest.mark.parametrize(("code", "wanted"), [(0xff, np.nan), (254, np.inf), (253, 1.5 * 2**125)])
+def test_scale_of_a_group_of_activations(code, wanted):
+    weights = GroupedWeights("int4", "fp16", 1, np.array([[3], [1]]), np.zeros((2, 1), int),
+                             FORMATS["fp16"].encode([[1.0], [0.0]]))
+    x = Activations(np.array([[1, 1]]), np.float32([0.25]), group=1, group_scale="e8m0",
+                    group_scales=np.array([[code, 127]]))
+    y = FORMATS["fp32"].decode(gemm(x, weights, y="fp32")).item()
+    np.testing.assert_array_equal(y, wanted)
+
+
+def test_largest_group_of_halves():
+    """The widest sum of fp16: 40 bits of activations, 8 of weights, 16 of the group."""
+    k = 1 << 16
+    weights = GroupedWeights("uint8", "fp32", k, np.full((k, 1), 255), np.zeros((1, 1), int),
+                             np.full((1, 1), ONE))
+    x = Activations(np.full((1, k), 0x7bff), np.ones(1, dtype=np.float32), FORMATS["fp16"])
+    assert group_sums(x, weights).item() == 65504 * 255 * k << 24
+    wanted = np.float32(65504.0 * 255 * k)
+    assert gemm(x, weights, y="fp32").item() == wanted.view(np.uint32)
+
+
+@pytest.mark.parametrize("y", ["fp32", "int8"])
+def test_wide_and_narrow_features_in_their_order(y):
+    rng = np.random.default_rng(8)
+    matrix, features = rng.normal(size=(10, 5)), np.array([3, 0, 4, 1, 2])
+    wide = quantise_weights(matrix[:, features[:2]], w="int8", group=4)
+    narrow = quantise_weights(matrix[:, features[2:]], w="uint4", group=4)
+    x = quantise_activations(rng.normal(size=(3, 10)))
+    result = gemm(x, MixedWeights(wide, narrow, features), y=y)
+    for column, feature in enumerate(features):
+        part = wide.columns([column]) if column < 2 else narrow.columns([column - 2])
+        np.testing.assert_array_equal(result[:, [feature]], expected(x, part, y))
+
+
+def test_no_activation_and_no_group():
+    weights = quantise_weights(np.zeros((0, 3)), w="int4", group=4)
+    for fmt in ("int8", "bf16"):
+        x = quantise_activations(np.zeros((2, 0)), fmt=fmt)
+        assert gemm(x, weights).tolist() == [[0] * 3] * 2
 
 
 ONE, TINY, LARGE = 0x3f800000, 0x00000001, 0x7f7fffff
@@ -197,19 +374,18 @@ def test_cases_of_note(x, q, zeros, scales, sx, y, wanted):
     activations = Activations(x, np.array(sx, dtype=np.uint32).view(np.float32))
     result = gemm(activations, weights, y=y)
     np.testing.assert_array_equal(FORMATS[y].decode(result).item(), wanted)
-    np.testing.assert_array_equal(result, expected(x, sx, weights, y))
+    np.testing.assert_array_equal(result, expected(activations, weights, y))
 
 
-@given(st.lists(st.tuples(st.integers(-2**40, 2**40), codes_of("fp16", finite=True)),
+@given(st.lists(st.tuples(codes_of("fp32", finite=False), codes_of("fp16", finite=True)),
                 min_size=1, max_size=5), codes_of("fp32", finite=False))
-def test_sums_wider_than_a_significand(groups, sx):
-    """A sum of more than 24 bits is rounded once, before it is multiplied."""
+def test_dequantise_in_order(groups, sx):
     acc = False, 0
     for total, scale in groups:
-        t = rounded((total < 0, Fraction(abs(total))), "fp32")
-        acc = rounded(added(acc, rounded(multiplied(t, number(scale, "fp16")), "fp32")), "fp32")
-    sums = np.array([total for total, _ in groups]).reshape(-1, 1, 1)
-    scales = FORMATS["fp16"].decode([[scale] for _, scale in groups]).astype(np.float32)
+        product = multiplied(number(total, "fp32"), number(scale, "fp16"))
+        acc = rounded(added(acc, rounded(product, "fp32")), "fp32")
+    sums = np.array([[[total]] for total, _ in groups], dtype=np.uint32).view(np.float32)
+    scales = FORMATS["fp16"].decode([[[scale]] for _, scale in groups]).astype(np.float32)
     actual = dequantise(sums, scales, np.array([sx], dtype=np.uint32).view(np.float32))
     assert actual.dtype == np.float32
     wanted = rounded(multiplied(acc, number(sx, "fp32")), "fp32")
@@ -219,17 +395,17 @@ def test_sums_wider_than_a_significand(groups, sx):
 @pytest.mark.parametrize("w", ["int4", "uint4", "int8"])
 def test_group_sums_one_product_at_a_time(w):
     rng, fmt = np.random.default_rng(1), FORMATS[w]
-    for m, groups, group, n in [(1, 1, 1, 1), (3, 2, 5, 4), (2, 4, 3, 1)]:
-        x = rng.integers(-128, 128, (m, groups * group))
-        q = rng.integers(fmt.low, fmt.high + 1, (groups * group, n))
-        zeros = rng.integers(0, fmt.max_zero + 1, (groups, n))
-        weights = GroupedWeights(w, "fp16", group, q, zeros, np.zeros_like(zeros))
+    for m, k, group, n in [(1, 1, 1, 1), (3, 10, 5, 4), (2, 11, 3, 1), (1, 3, 8, 2)]:
+        groups = -(-k // group)
+        x = Activations(rng.integers(-128, 128, (m, k)), np.ones(m, dtype=np.float32),
+                        group=group, zeros=rng.integers(-128, 128, (m, groups)))
+        weights = GroupedWeights(w, "fp16", group, rng.integers(fmt.low, fmt.high + 1, (k, n)),
+                                 rng.integers(0, fmt.max_zero + 1, (groups, n)),
+                                 np.zeros((groups, n), int))
         sums = np.zeros((groups, m, n), dtype=np.int64)
-        for row in range(m):
-            for k in range(groups * group):
-                for column in range(n):
-                    sums[k // group, row, column] += x[row, k] * (
-                        q[k, column] - zeros[k // group, column])
+        for row, i, column in np.ndindex(m, k, n):
+            sums[i // group, row, column] += (x.q[row, i] - x.zeros[row, i // group]) * (
+                weights.q[i, column] - weights.zeros[i // group, column])
         np.testing.assert_array_equal(group_sums(x, weights), sums, strict=True)
 
 
@@ -237,7 +413,10 @@ def test_shapes_that_do_not_fit():
     weights = quantise_weights(np.ones((4, 2)), w="int4", group=2)
     with pytest.raises(ValueError, match=r"^Shapes \(3, 5\) and \(4, 2\) do not form a matrix "
                                          r"product$"):
-        group_sums(np.ones((3, 5), dtype=np.int64), weights)
+        group_sums(quantise_activations(np.ones((3, 5))), weights)
+    with pytest.raises(ValueError, match=r"^Group size of the activations must be that of the "
+                                         r"weights, 2, not 4$"):
+        gemm(quantise_activations(np.ones((3, 4)), group=4, zero=True), weights)
 
 
 def error_bound(x: Activations, weights: GroupedWeights, y: str):
@@ -248,7 +427,7 @@ def error_bound(x: Activations, weights: GroupedWeights, y: str):
     has at most g + 2 relative errors of u. A product or result may also lose half of 2**-149 to
     a subnormal number; sums do not. Last comes the rounding to the output format.
     """
-    u, sums = 2.0**-24, group_sums(x.q, weights)
+    u, sums = 2.0**-24, group_sums(x, weights) * FORMATS[weights.w].step
     scales = FORMATS[weights.scale].decode(weights.scales)
     groups = len(sums)
     gamma = (groups + 2) * u / (1 - (groups + 2) * u)
@@ -262,7 +441,7 @@ def error_bound(x: Activations, weights: GroupedWeights, y: str):
 
 
 @pytest.mark.parametrize("y", ["fp32", "fp16", "bf16", "int8"])
-@pytest.mark.parametrize("w", ["int4", "uint4", "int8"])
+@pytest.mark.parametrize("w", ["int4", "uint4", "int8", "ternary", "shift4", "e2m1"])
 @pytest.mark.parametrize("size", [1e-20, 1e-3, 1.0])
 def test_error_against_real_numbers(size, w, y):
     rng = np.random.default_rng(7)
