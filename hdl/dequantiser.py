@@ -11,7 +11,7 @@ from golden.parameters import ACCUMULATE_LOOP, FLOAT_LATENCY, SCALE_LATENCY, Arr
 from hdl import float32
 from hdl.block import Block, Use
 from hdl.exact import Correction, Product, booth_digits
-from hdl.float32 import FP32, SIGNIFICAND, Exact
+from hdl.float32 import FP32, ROUNDED, SIGNIFICAND, Exact
 from hdl.scale import Scale
 
 __all__ = ["Dequantiser"]
@@ -240,7 +240,8 @@ class Dequantiser(Block):
     def _multiply(self, m, value, pieces, scale, digits):
         """Exact product of a number, whose magnitude is the value's, and its scale."""
         word   = self._word(m, value, digits)
-        word   = Cat(C(0, max(0, SIGNIFICAND - len(word))), word)
+        least  = ROUNDED if self._p.float_sums else SIGNIFICAND
+        word   = Cat(C(0, max(0, least - len(word))), word)
         fmt    = self._factor
         absent = value == 0
         if self._p.float_sums:

@@ -12,14 +12,17 @@ from amaranth import *
 
 from golden.formats import FORMATS, Format
 
-__all__ = ["FP32", "SIGNIFICAND", "named", "later", "registered", "Float", "Aligned", "Exact",
-           "unpack", "pack", "align", "add", "round_exact", "bounded", "round_even",
+__all__ = ["FP32", "SIGNIFICAND", "ROUNDED", "named", "later", "registered", "Float", "Aligned",
+           "Exact", "unpack", "pack", "align", "add", "round_exact", "bounded", "round_even",
            "round_integer", "leading_zeros", "shift_right"]
 
 FP32 = FORMATS["fp32"]
 
 #: Width of a significand with its leading one.
 SIGNIFICAND = FP32.man_bits + 1
+
+#: Width of a word that :func:`bounded` may shift: a half and a bit for less than it below.
+ROUNDED = SIGNIFICAND + 2
 
 
 def named(m: Module, name: str, value: Value) -> Signal:
@@ -218,8 +221,10 @@ def round_exact(m: Module, exact: Exact, zeros: "tuple[Value, Value] | None" = N
 def bounded(m: Module, exact: Exact) -> Exact:
     """Same result with an exponent of at least 1: a lower one, signed, shifts the word.
 
-    Below the normal numbers the word goes down to the place of the subnormal ones.
+    Below the normal numbers the word goes down to the place of the subnormal ones. It must have at
+    least ``ROUNDED`` bits.
     """
+    assert len(exact.word) >= ROUNDED
     exponent = named(m, "exponent", exact.exponent)
     small    = named(m, "small", exponent < 1)
     amount   = named(m, "amount", Mux(small, 1 - exponent, 0)[:len(exponent)])

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from golden.parameters import SCALE_LATENCY, ArrayParameters
 from hdl import float32
 from hdl.block import Block
-from hdl.float32 import FP32, SIGNIFICAND, Exact
+from hdl.float32 import FP32, ROUNDED, Exact
 
 __all__ = ["Scale"]
 
@@ -52,7 +52,7 @@ class Scale(Block):
         zero = ~a.significand.any(), ~b.significand.any()
         exact = Exact(
             sign=a.sign ^ b.sign, exponent=(a.scale + b.scale - bias).as_signed(),
-            word=Cat(C(0, max(0, SIGNIFICAND - len(word))), word), fill=C(0), cancelled=C(0),
+            word=Cat(C(0, max(0, ROUNDED - len(word))), word), fill=C(0), cancelled=C(0),
             infinite=a.infinite | b.infinite,
             nan=a.nan | b.nan | (a.infinite & zero[1]) | (b.infinite & zero[0]))
         exact   = float32.bounded(m, float32.registered(m, exact))
