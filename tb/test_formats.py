@@ -107,7 +107,7 @@ def test_nan(name, code):
 
 
 def test_zero_free_formats_refuse_nan():
-    with pytest.raises(ValueError, match="^Values must be numbers for shift3, which has no NaN"):
+    with pytest.raises(ValueError, match=r"^Values must be numbers for shift3, which has no NaN"):
         FORMATS["shift3"].encode([1.0, np.nan])
 
 
