@@ -327,16 +327,20 @@ class ArrayParameters:
     @property
     def column_sum_bits(self) -> int:
         """Width of Σ (q − z) over a group."""
-        extremes = [self.group * (self.w_format.low - self.max_zero),
-                    self.group * self._highest_weight]
-        return signed_bits(min(extremes), max(extremes))
+        low, high = self.weight_range
+        return signed_bits(self.group * low, self.group * high)
 
     @property
     def corrected_bits(self) -> int:
         """Width of Σ (x − zx)·(q − z) over a group."""
         low, high = self.x_format.low, self.x_format.high
         spread = (low - high, high - low) if self.x_zero else (low, high)
-        return self._dot_bits(self.w_format.low - self.max_zero, self._highest_weight, spread)
+        return self._dot_bits(*self.weight_range, spread)
+
+    @property
+    def weight_range(self) -> tuple[int, int]:
+        """Lowest and highest weight, zero point subtracted."""
+        return self.w_format.low - self.max_zero, self._highest_weight
 
     @property
     def float_sums(self) -> bool:

@@ -1,23 +1,24 @@
 """A band: the mesh of tiles that shares one row of dequantisers."""
 
 from amaranth import *
-from amaranth.lib import data
+from amaranth.lib import data, fifo
 from amaranth.lib.wiring import In, Out
 
 from golden.parameters import ArrayParameters
 from hdl.block import Block, Use
-from hdl.foot import Foot, scale_layout, step_layout
-from hdl.row_sum import RowSum
+from hdl.foot import Foot, column_layout, step_layout
+from hdl.row_sum import RowSum, row_layout, row_sum_layout, x_group_layout
 from hdl.tile import Tile
 
 __all__ = ["Band", "group_layout"]
 
 
 def group_layout(parameters: ArrayParameters) -> data.StructLayout:
-    """Layout of what ends a group: its place in the output tile, the bank and the scales."""
+    """Layout of what ends a group: its place in the tile, its scales and zero points."""
     return data.StructLayout({
-        "first": 1, "final": 1, "bank": 1,
-        "scales": data.ArrayLayout(scale_layout(parameters), parameters.columns),
+        "first": 1, "final": 1, "bank": 1, "wide": 1,
+        "columns": data.ArrayLayout(column_layout(parameters), parameters.columns),
+        "rows": data.ArrayLayout(x_group_layout(parameters), parameters.band_rows),
     })
 
 
@@ -26,7 +27,7 @@ class Band(Block):
 
     Activations travel east and weights south, each row and column of tiles one cycle later than
     the one before. Operands are taken in every cycle; in a cycle without any, activations must be
-    zero. A group may follow another at once, but no sooner than after ``beats`` cycles.
+    zero. A group may follow another at once, but no sooner than after ``least_beats`` cycles.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class Band(Block):
 
     Members
     -------
-    x : In(ArrayLayout(ArrayLayout(signed(x_bits), L), band_rows))
+    x : In(ArrayLayout(ArrayLayout(x_bits, L), band_rows))
         Activations.
     w : In(ArrayLayout(ArrayLayout(w_bits, L), columns))
         Weights.
@@ -55,7 +56,7 @@ class Band(Block):
     def __init__(self, parameters: ArrayParameters):
         p = parameters
         self.tile, self.foot = Tile(p), Foot(p)
-        self.row_sum = RowSum(p) if p.w_format.max_zero else None
+        self.row_sum = RowSum(p) if row_sum_layout(p).size else None
         super().__init__(p, "band", {
             "x":         In(data.ArrayLayout(self.tile.pe.mac.x, p.band_rows)),
             "w":         In(data.ArrayLayout(self.tile.pe.mac.w, p.columns)),
@@ -119,14 +120,14 @@ class Band(Block):
         begin = delayed(self.last, p.mesh_rows + 1, "begin")
         tags = [delayed(tag, p.mesh_rows + 1, name, reset_less=True)
                 for tag, name in ((self.group.first, "first"), (self.group.final, "final"),
-                                  (self.group.bank, "bank"))]
+                                  (self.group.bank, "bank"), (self.group.wide, "wide"))]
         step = Signal(step_layout(p))
         with m.If(begin):
             m.d.sync += [
                 step.valid.eq(1),
                 step.end.eq(p.band_rows == 1),
                 step.row.eq(p.band_rows - 1),
-                Cat(step.first, step.final, step.bank).eq(Cat(*tags)),
+                Cat(step.first, step.final, step.bank, step.wide).eq(Cat(*tags)),
             ]
         with m.Else():
             m.d.sync += [
@@ -135,26 +136,39 @@ class Band(Block):
                 step.row.eq(step.row - 1),
             ]
 
+        # What the rows have in a group waits like what the columns have, which is at the feet.
+        row = Signal(row_layout(p))
+        if row_sums:
+            m.d.comb += row.sums.eq(row_sums[-1].drain_o)
+        if (rows := self.group.rows.shape()).size:
+            m.submodules.queue = queue = fifo.SyncFIFO(width=rows.size, depth=p.scale_queue)
+            m.d.comb += [
+                queue.w_data.eq(self.group.rows),
+                queue.w_en.eq(self.last),
+                queue.r_en.eq(step.valid & step.end),
+                row.group.eq(data.View(rows, queue.r_data)[step.row]),
+            ]
+
         for j, foot in enumerate(feet):
             m.submodules[f"foot_{j}"] = foot
             m.d.comb += [
                 foot.sums.eq(tiles[-1][j].drain_o),
                 foot.step_i.eq(feet[j - 1].step_o if j else step),
-                foot.scales.eq(part(self.group.scales, j, p.tile_columns)),
-                foot.scales_valid.eq(self.last),
+                foot.columns.eq(part(self.group.columns, j, p.tile_columns)),
+                foot.columns_valid.eq(self.last),
                 foot.read_row.eq(self.read_row),
                 foot.read_bank.eq(self.read_bank),
                 part(self.result, j, p.tile_columns).eq(foot.result),
             ]
-            if row_sums:
-                m.d.comb += foot.row_sum_i.eq(feet[j - 1].row_sum_o if j else row_sums[-1].drain_o)
+            if row.shape().size:
+                m.d.comb += foot.row_i.eq(feet[j - 1].row_o if j else row)
 
         # `step_o` of the last foot is one cycle behind the sums that its dequantisers took.
         end = feet[-1].step_o
         m.d.comb += [
             self.freed.eq(end.valid & end.end),
             self.finished.eq(delayed(end.valid & end.end & end.final,
-                                     self.foot.dequantiser.LATENCY - 1, "finished_in")),
+                                     p.dequantise_latency - 1, "finished_in")),
         ]
 
         return m

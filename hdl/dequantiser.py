@@ -1,19 +1,24 @@
-"""The foot of a column: integer sums become binary32 accumulators."""
+"""The foot of a column: exact sums become binary32 accumulators."""
+
+from math import log2
 
 from amaranth import *
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.parameters import ACCUMULATE_LOOP, DEQUANTISE_LATENCY, ArrayParameters
+from golden.formats import Format
+from golden.parameters import ACCUMULATE_LOOP, FLOAT_LATENCY, SCALE_LATENCY, ArrayParameters
 from hdl import float32
 from hdl.block import Block, Use
 from hdl.exact import Correction, Product, booth_digits
 from hdl.float32 import FP32, SIGNIFICAND, Exact
+from hdl.scale import Scale
 
 __all__ = ["Dequantiser"]
 
-# Stages in which an accumulator is read and written; its value is there one after the read.
-_READ, _WRITE = 2, 5
+# Stages from the read of an accumulator to its write, both included; its value is there one after
+# the read.
+_MEMORY = 4
 
 
 class Dequantiser(Block):
@@ -21,32 +26,44 @@ class Dequantiser(Block):
 
     For each group of a row, with every rounding to the nearest, ties to even::
 
-        t   = fp32(sum - zero * row_sum)    the difference is exact
-        p   = fp32(t * scale)
-        acc = fp32(acc + p)                 from +0 with ``first``
+        exact = sum - zero * row_sum - x_zero * column_sum
+        t     = fp32(exact)                  in units of one; NaN if ``bad``
+        s     = fp32(scale * x_scale)
+        p     = fp32(t * s)
+        acc   = fp32(acc + p)                from +0 with ``first``
 
     One sum is taken in each cycle that ``valid`` is high; there is no back-pressure. A row of a
     bank may return ``ACCUMULATE_LOOP`` cycles after its last visit, and its accumulator can be
-    addressed by ``read_row`` and ``read_bank`` from ``LATENCY`` cycles after it, while the sums
-    that are taken belong to the other bank.
+    addressed by ``read_row`` and ``read_bank`` from ``parameters.dequantise_latency`` cycles after
+    it, while the sums that are taken belong to the other bank.
 
     Parameters
     ----------
     parameters : ArrayParameters
         Formats, group size and rows.
+    prefix : str
+        Begins the names of a dequantiser of narrow weights only, in a set that also has wide ones.
 
     Members
     -------
     valid : In(1)
         A sum is taken.
-    sum : In(signed(parameters.sum_bits))
+    sum : In(signed(parameters.joined_bits))
         Σ x·q over the group.
     row_sum : In(signed(parameters.row_sum_bits))
         Σ x over the group; only if the weights have zero points, as ``zero``.
-    zero : In(parameters.w_format.zero_bits)
+    zero : In(parameters.zero_bits)
         Zero point of the group.
+    x_zero : In(signed(parameters.x_format.bits))
+        Zero point of the activations; only if they have any, as ``column_sum``.
+    column_sum : In(signed(parameters.column_sum_bits))
+        Σ (q − zero) over the group.
+    bad : In(1)
+        An activation is infinite or NaN; only if they are floats.
     scale : In(parameters.scale_format.bits)
         Scale of the group; any code.
+    x_scale : In(parameters.x_scale_format.bits)
+        Scale of the activations; any code. Only if they have one by group.
     first : In(1)
         The group is the first of its output.
     row : In(range(parameters.band_rows))
@@ -61,50 +78,86 @@ class Dequantiser(Block):
         Accumulator addressed in the cycle before, a code of binary32.
     """
 
-    LATENCY = DEQUANTISE_LATENCY
-
-    def __init__(self, parameters: ArrayParameters):
+    def __init__(self, parameters: ArrayParameters, prefix: str = ""):
         # The memory is not transparent: a read sees the writes of earlier cycles.
-        assert _READ + ACCUMULATE_LOOP > _WRITE
-        assert self.LATENCY == _WRITE + 1
-        row = range(max(2, parameters.band_rows))  # Verilog has no port without bits
-        correction = {
-            "row_sum": In(signed(parameters.row_sum_bits)),
-            "zero":    In(parameters.w_format.zero_bits),
-        } if parameters.w_format.max_zero else {}
-        self._correction = Correction(parameters) if correction else None
-        self._product = Product(parameters, _magnitude_bits(parameters) + 1,
-                                parameters.scale_format.man_bits + 1)
-        super().__init__(parameters, "dequantiser", {
-            "valid":     In(1),
-            "sum":       In(signed(parameters.sum_bits)),
-            **correction,
-            "scale":     In(parameters.scale_format.bits),
-            "first":     In(1),
-            "row":       In(row),
-            "bank":      In(1),
-            "read_row":  In(row),
-            "read_bank": In(1),
-            "result":    Out(FP32.bits),
-        }, uses=(*([self._correction] if correction else []), self._product))
+        assert ACCUMULATE_LOOP > _MEMORY - 1
+        self._p = p = parameters.replace(wide=False) if prefix else parameters
+        members = {"valid": In(1), "sum": In(signed(p.joined_bits))}
+        if p.max_zero:
+            members |= {"row_sum": In(signed(p.row_sum_bits)), "zero": In(p.zero_bits)}
+        if p.x_zero:
+            members |= {"x_zero": In(signed(p.x_format.bits)),
+                        "column_sum": In(signed(p.column_sum_bits))}
+        if not p.x_format.is_integer:
+            members["bad"] = In(1)
+        members["scale"] = In(p.scale_format.bits)
+        if p.x_scale_format:
+            members["x_scale"] = In(p.x_scale_format.bits)
+        row = In(range(max(2, p.band_rows)))  # Verilog has no port without bits
+        members |= {"first": In(1), "row": row, "bank": In(1), "read_row": row,
+                    "read_bank": In(1), "result": Out(FP32.bits)}
+
+        self._correction = Correction(p, prefix) if p.max_zero or p.x_zero else None
+        self._scale      = Scale(p) if p.x_scale_format else None
+        # A power of two is no factor but an exponent.
+        self._product    = Product(p, self._value_bits + 1, self._factor.man_bits + 1,
+                                   prefix) if self._factor.man_bits else None
+        used = (self._correction, self._scale, self._product)
+        super().__init__(parameters, f"{prefix}dequantiser", members,
+                         uses=tuple(block for block in used if block))
+
+    @property
+    def _factor(self) -> Format:
+        """Format of what a group's sum is multiplied by."""
+        return FP32 if self._p.x_scale_format else self._p.scale_format
+
+    @property
+    def _magnitude_bits(self) -> int:
+        """Width of the magnitude of the greatest corrected sum."""
+        x, low, high = self._p.x_format, *self._p.weight_range
+        spread = x.high - x.low if self._p.x_zero else max(-x.low, x.high)
+        return (self._p.group * spread * max(-low, high)).bit_length()
+
+    @property
+    def _value_bits(self) -> int:
+        """Width of the magnitude that is multiplied."""
+        return SIGNIFICAND if self._p.float_sums else self._magnitude_bits
+
+    @property
+    def _unit(self) -> int:
+        """Logarithm of what a sum counts."""
+        return int(log2(self._p.x_format.step) + log2(self._p.w_format.step))
 
     def elaborate(self, platform):
         m = Module()
 
         stages = self._control(m)
+        inputs = {name: getattr(self, name) for name in self.signature.members
+                  if name not in stages[0] and name not in ("read_row", "read_bank", "result")}
+        scale = inputs["scale"]
+        if self._scale:
+            m.submodules.scale = product = Use(self._scale)
+            m.d.comb += [product.scale.eq(scale), product.x_scale.eq(self.x_scale)]
+            scale  = product.product
+            inputs = self._delayed(m, inputs, SCALE_LATENCY)
 
-        # Stage 0: the exact sum. A wide one is rounded, and becomes its magnitude.
-        exact = number = float32.named(m, "exact", self._corrected(m))
-        if (bits := _magnitude_bits(self.parameters)) > SIGNIFICAND:
-            magnitude = float32.named(m, "magnitude", Mux(exact < 0, -exact, exact)[:bits])
-            number    = float32.round_integer(m, magnitude)
-        value, negative = float32.later(m, "value", (number, exact < 0))
-        scale  = float32.unpack(m, self.scale, self.parameters.scale_format)
-        digits = float32.later(m, "digits", booth_digits(scale.significand))
+        # Stage 0: the exact sum. A wide one becomes a number of binary32.
+        exact = float32.named(m, "exact", self._corrected(m, inputs))
+        if self._p.float_sums:
+            value, pieces = self._float(m, exact, inputs["bad"])
+            scale = self._delayed(m, {"later_scale": scale}, FLOAT_LATENCY)["later_scale"]
+        else:
+            value, pieces = self._integer(m, exact)
+        scale  = float32.unpack(m, scale, self._factor)
+        digits = (float32.later(m, "digits", booth_digits(scale.significand))
+                  if self._product else ())
         scale  = float32.registered(m, scale)
+        value, *pieces = float32.later(m, "value", (value, *pieces))
 
         # Stages 1 and 2: multiply, then round.
-        product = float32.registered(m, self._multiply(m, negative, value, scale, digits))
+        product = float32.registered(m, self._multiply(m, value, pieces, scale, digits))
+        if self._p.float_sums:
+            product = float32.bounded(m, product)
         subnormal, overflow = self._extremes
         addend  = float32.registered(m, float32.round_exact(m, product, subnormal=subnormal,
                                                             overflow=overflow))
@@ -127,53 +180,99 @@ class Dequantiser(Block):
         All are multiples of the smallest scale. An accumulator stays below ``2**25`` times the
         bound of the products: from there on a product is less than half its last place.
         """
-        fmt = self.parameters.scale_format
-        smallest = 1 - fmt.bias - fmt.man_bits
-        bound    = _magnitude_bits(self.parameters) + 2**fmt.exp_bits - 1 - fmt.bias
+        fmt = self._factor
+        smallest = log2(fmt.step) + self._unit
+        bound    = self._magnitude_bits + self._unit + fmt.high.bit_length() + log2(fmt.step)
         return smallest < 1 - FP32.bias, bound + SIGNIFICAND + 1 > FP32.bias + 1
 
     def _control(self, m):
         """What accompanies a sum, for each stage; ``valid`` alone is reset."""
         stages = [{name: getattr(self, name) for name in ("valid", "row", "bank", "first")}]
-        for stage in range(1, _WRITE + 1):
+        for stage in range(1, self._p.dequantise_latency):
             later = {name: Signal.like(value, name=f"{name}{stage}", reset_less=name != "valid")
                      for name, value in stages[-1].items()}
             m.d.sync += [signal.eq(stages[-1][name]) for name, signal in later.items()]
             stages.append(later)
         return stages
 
-    def _corrected(self, m):
-        """Sum less the zero point times the row's sum."""
-        if not self.parameters.w_format.max_zero:
-            return self.sum
+    def _delayed(self, m, values, cycles):
+        """Same values, by name, some cycles later."""
+        for cycle in range(cycles):
+            later = {name: Signal.like(value, name=f"{name}_{cycle + 1}", reset_less=True)
+                     for name, value in values.items()}
+            m.d.sync += [later[name].eq(value) for name, value in values.items()]
+            values = later
+        return values
+
+    def _corrected(self, m, inputs):
+        """Sum less what the zero points have added."""
+        if not self._correction:
+            return inputs["sum"]
         m.submodules.correction = correction = Use(self._correction)
-        m.d.comb += [
-            correction.sum.eq(self.sum),
-            correction.row_sum.eq(self.row_sum),
-            correction.zero.eq(self.zero),
-        ]
+        m.d.comb += [getattr(correction, name).eq(value) for name, value in inputs.items()
+                     if name in correction.signature.members]
         return correction.exact
 
-    def _multiply(self, m, negative, value, scale, digits):
+    def _integer(self, m, exact):
+        """Sum with at most 24 significant bits, and its sign."""
+        number = exact
+        if (bits := self._magnitude_bits) > SIGNIFICAND:
+            magnitude = float32.named(m, "magnitude", Mux(exact < 0, -exact, exact)[:bits])
+            number    = float32.round_integer(m, magnitude)
+        return number, [exact < 0]
+
+    def _float(self, m, exact, bad):
+        """Significand of the sum in binary32, two stages later, and its other pieces."""
+        bits = max(self._magnitude_bits, SIGNIFICAND)
+        magnitude = Signal(bits, reset_less=True)
+        sign, nan = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [
+            magnitude.eq(Mux(exact < 0, -exact, exact)),
+            sign.eq(exact < 0),
+            nan.eq(bad),
+        ]
+        top = bits - 1 + self._unit + FP32.bias
+        number = float32.registered(m, float32.round_exact(m, Exact(
+            sign=sign, exponent=C(top), word=magnitude, fill=C(0), cancelled=C(1),
+            infinite=C(0), nan=nan)))
+        return number.significand, [number.sign, number.scale, number.infinite, number.nan]
+
+    def _multiply(self, m, value, pieces, scale, digits):
         """Exact product of a number, whose magnitude is the value's, and its scale."""
+        word   = self._word(m, value, digits)
+        word   = Cat(C(0, max(0, SIGNIFICAND - len(word))), word)
+        fmt    = self._factor
+        absent = value == 0
+        if self._p.float_sums:
+            # The word's highest bit weighs twice the product of the leading ones.
+            negative, exponent, infinite, nan = pieces
+            undefined = Mux(infinite, ~scale.significand.any(), scale.infinite & absent)
+            return Exact(sign=negative ^ scale.sign, word=word,
+                         exponent=exponent + scale.scale - (fmt.bias - 1), fill=C(0),
+                         cancelled=C(0), infinite=scale.infinite | infinite,
+                         nan=scale.nan | nan | undefined)
+        # The word's highest bit weighs 2**(scale.scale - fmt.bias + bits of the magnitude).
+        offset  = self._magnitude_bits + self._unit - fmt.bias + FP32.bias
+        largest = 2**fmt.exp_bits - (2 if fmt.specials == "ieee" else 1) + offset
+        return Exact(sign=pieces[0] ^ scale.sign, word=word,
+                     exponent=(scale.scale + offset)[:largest.bit_length()],
+                     fill=C(0), cancelled=C(0), infinite=scale.infinite,
+                     nan=scale.nan | (scale.infinite & absent))
+
+    def _word(self, m, value, digits):
+        """Magnitude of the value times the significand of the scale."""
+        if not self._product:
+            return Cat(Mux(value < 0, -value, value)[:self._value_bits], C(0, 1))
         m.submodules.product = product = Use(self._product)
         m.d.comb += [
             product.value.eq(value),
             Cat(product.single, product.double, product.minus).eq(Cat(*digits)),
         ]
-        word = Cat(C(0, max(0, SIGNIFICAND - len(product.product))), product.product)
-        fmt  = self.parameters.scale_format
-        # The word's highest bit weighs 2**(scale.scale - fmt.bias + bits of the magnitude).
-        offset  = _magnitude_bits(self.parameters) - fmt.bias + FP32.bias
-        largest = 2**fmt.exp_bits - 2 + offset
-        return Exact(sign=negative ^ scale.sign, word=word,
-                     exponent=(scale.scale + offset)[:largest.bit_length()],
-                     fill=C(0), cancelled=C(0), infinite=scale.infinite,
-                     nan=scale.nan | (scale.infinite & (value == 0)))
+        return product.product
 
     def _memory(self, m, stages, accumulator, result):
         """Two banks; one accumulates through its read port, the other serves results."""
-        read, write = stages[_READ], stages[_WRITE]
+        read, write = stages[-_MEMORY], stages[-1]
         outputs = []
         for bank in range(2):
             m.submodules[f"accumulators{bank}"] = memory = Memory(
@@ -188,15 +287,9 @@ class Dequantiser(Block):
             ]
             outputs.append(reader.data)
 
-        read_bank, adding = Signal(reset_less=True), stages[_READ + 1]
+        read_bank, adding = Signal(reset_less=True), stages[1 - _MEMORY]
         m.d.sync += read_bank.eq(self.read_bank)
         m.d.comb += [
             self.result.eq(Mux(read_bank, outputs[1], outputs[0])),
             accumulator.eq(Mux(adding["first"], 0, Mux(adding["bank"], outputs[1], outputs[0]))),
         ]
-
-
-def _magnitude_bits(parameters: ArrayParameters) -> int:
-    """Width of the magnitude of the greatest corrected sum."""
-    x, w = parameters.x_format, parameters.w_format
-    return (parameters.group * -x.low * max(w.max_zero - w.low, w.high)).bit_length()

@@ -13,32 +13,40 @@ __all__ = ["Correction", "booth_digits", "Product"]
 
 
 class Correction(Block):
-    """Combinational ``exact = sum - zero * row_sum``, by shift and add.
+    """Combinational ``exact = sum - zero * row_sum - x_zero * column_sum``, by shift and add.
 
     Parameters
     ----------
     parameters : ArrayParameters
-        Its weights have zero points.
+        Its weights or activations have zero points.
+    prefix : str
+        Begins the block's name.
 
     Members
     -------
-    sum : In(signed(parameters.sum_bits))
+    sum : In(signed(parameters.joined_bits))
     row_sum : In(signed(parameters.row_sum_bits))
-    zero : In(parameters.w_format.zero_bits)
-        At most ``w_format.max_zero``.
+        Σ x; only if the weights have zero points, as ``zero``.
+    zero : In(parameters.zero_bits)
+        At most ``parameters.max_zero``.
+    x_zero : In(signed(parameters.x_format.bits))
+        Only if the activations have zero points, as ``column_sum``.
+    column_sum : In(signed(parameters.column_sum_bits))
+        Σ (q − zero).
     exact : Out(signed(parameters.corrected_bits))
     """
 
-    def __init__(self, parameters: ArrayParameters):
-        # The highest bit excludes the next, so that the two share an addend.
-        assert parameters.w_format.max_zero == 1 << parameters.w_format.zero_bits - 1
+    def __init__(self, parameters: ArrayParameters, prefix: str = ""):
         self._adders = FullAdders(parameters)
-        super().__init__(parameters, "correction", {
-            "sum":     In(signed(parameters.sum_bits)),
-            "row_sum": In(signed(parameters.row_sum_bits)),
-            "zero":    In(parameters.w_format.zero_bits),
-            "exact":   Out(signed(parameters.corrected_bits)),
-        })
+        members = {"sum": In(signed(parameters.joined_bits))}
+        if parameters.max_zero:
+            members |= {"row_sum": In(signed(parameters.row_sum_bits)),
+                        "zero": In(parameters.zero_bits)}
+        if parameters.x_zero:
+            members |= {"x_zero": In(signed(parameters.x_format.bits)),
+                        "column_sum": In(signed(parameters.column_sum_bits))}
+        super().__init__(parameters, f"{prefix}correction", members | {
+            "exact": Out(signed(parameters.corrected_bits))})
 
     @property
     def uses(self) -> "tuple[Block, ...]":
@@ -48,12 +56,20 @@ class Correction(Block):
     def elaborate(self, platform):
         m = Module()
 
-        *low, high, top = (Mux(bit, self.row_sum, 0).shift_left(place)
-                           for place, bit in enumerate(self.zero))
         heap = BitHeap(len(self.exact))
         heap.add(self.sum)
-        for addend in (*low, high | top):
-            heap.add(addend, negative=True)
+        if self.parameters.max_zero:
+            addends = [Mux(bit, self.row_sum, 0).shift_left(place)
+                       for place, bit in enumerate(self.zero)]
+            if self.parameters.max_zero == 1 << len(addends) - 1:
+                # The highest bit excludes the next, so that the two share an addend.
+                addends[-2:] = [addends[-2] | addends[-1]]
+            for addend in addends:
+                heap.add(addend, negative=True)
+        if self.parameters.x_zero:
+            for place, bit in enumerate(Value.cast(self.x_zero)):
+                addend = Mux(bit, self.column_sum, 0)
+                heap.add(addend, shift=place, negative=place < len(self.x_zero) - 1)
         m.d.comb += self.exact.eq(heap.total(m, self._adders))
 
         return m
@@ -89,6 +105,8 @@ class Product(Block):
     parameters : ArrayParameters
     value_bits, factor_bits : int
         Widths; ``-2**(value_bits - 1)`` is not served.
+    prefix : str
+        Begins the block's name.
 
     Members
     -------
@@ -100,9 +118,10 @@ class Product(Block):
     product : Out(value_bits - 1 + factor_bits)
     """
 
-    def __init__(self, parameters: ArrayParameters, value_bits: int, factor_bits: int):
+    def __init__(self, parameters: ArrayParameters, value_bits: int, factor_bits: int,
+                 prefix: str = ""):
         self._adders = FullAdders(parameters)
-        super().__init__(parameters, "product", {
+        super().__init__(parameters, f"{prefix}product", {
             "value":   In(signed(value_bits)),
             "single":  In(factor_bits // 2 + 1),
             "double":  In((factor_bits + 1) // 2),

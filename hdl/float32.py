@@ -13,8 +13,8 @@ from amaranth import *
 from golden.formats import FORMATS, Format
 
 __all__ = ["FP32", "SIGNIFICAND", "named", "later", "registered", "Float", "Aligned", "Exact",
-           "unpack", "pack", "align", "add", "round_exact", "round_even", "round_integer",
-           "leading_zeros", "shift_right"]
+           "unpack", "pack", "align", "add", "round_exact", "bounded", "round_even",
+           "round_integer", "leading_zeros", "shift_right"]
 
 FP32 = FORMATS["fp32"]
 
@@ -133,12 +133,16 @@ Pieces = Float | Aligned | Exact
 
 
 def unpack(m: Module, code: Value, fmt: Format) -> Float:
-    """Take a code of an IEEE format to pieces."""
-    fraction, exponent = code[:fmt.man_bits], code[fmt.man_bits:-1]
+    """Take a code of a float format to pieces."""
+    fraction, exponent = code[:fmt.man_bits], code[fmt.man_bits:fmt.man_bits + fmt.exp_bits]
     special = named(m, "special", exponent.all())
     quiet   = named(m, "quiet", fraction.any())
-    return Float(sign=code[-1], exponent=exponent, significand=Cat(fraction, exponent.any()),
-                 infinite=special & ~quiet, nan=special & quiet)
+    infinite, nan = {"ieee": (special & ~quiet, special & quiet),
+                     "nan":  (C(0), special & fraction.all()),
+                     "none": (C(0), C(0))}[fmt.specials]
+    return Float(sign=code[-1] if fmt.signed else C(0), exponent=exponent,
+                 significand=Cat(fraction, exponent.any() if fmt.subnormals else C(1)),
+                 infinite=infinite, nan=nan)
 
 
 def pack(m: Module, number: Float) -> Value:
@@ -209,6 +213,20 @@ def round_exact(m: Module, exact: Exact, zeros: "tuple[Value, Value] | None" = N
     return Float(sign=exact.sign & ~(zero & exact.cancelled), exponent=exponent,
                  significand=Cat(body[:FP32.man_bits], word[-1] | body[FP32.man_bits]),
                  infinite=exact.infinite | too_big, nan=exact.nan)
+
+
+def bounded(m: Module, exact: Exact) -> Exact:
+    """Same result with an exponent of at least 1: a lower one, signed, shifts the word.
+
+    Below the normal numbers the word goes down to the place of the subnormal ones.
+    """
+    exponent = named(m, "exponent", exact.exponent)
+    small    = named(m, "small", exponent < 1)
+    amount   = named(m, "amount", Mux(small, 1 - exponent, 0)[:len(exponent)])
+    return Exact(**vars(exact) | {
+        "word":     shift_right(m, exact.word, amount),
+        "exponent": Mux(small, 1, exponent)[:len(exponent) - 1],
+    })
 
 
 def round_even(word: Value, drop: int) -> Value:

@@ -7,26 +7,35 @@ from amaranth.lib.wiring import In, Out
 from golden.parameters import ArrayParameters
 from hdl.block import Block, Use
 from hdl.dequantiser import Dequantiser
+from hdl.row_sum import row_layout
 
-__all__ = ["Foot", "scale_layout", "step_layout"]
+__all__ = ["Foot", "scale_layout", "column_layout", "step_layout"]
 
 
 def scale_layout(parameters: ArrayParameters) -> data.StructLayout:
-    """Layout of a column's scale and, if the format has one, zero point."""
+    """Layout of a column's scale and, if the weights have one, zero point."""
     members = {"scale": parameters.scale_format.bits}
-    if parameters.w_format.max_zero:
-        members["zero"] = parameters.w_format.zero_bits
+    if parameters.max_zero:
+        members["zero"] = parameters.zero_bits
+    return data.StructLayout(members)
+
+
+def column_layout(parameters: ArrayParameters) -> data.StructLayout:
+    """Layout of all that a column has in a group: also its sum, for zero points of activations."""
+    members = dict(scale_layout(parameters).members)
+    if parameters.x_zero:
+        members["sum"] = signed(parameters.column_sum_bits)
     return data.StructLayout(members)
 
 
 def step_layout(parameters: ArrayParameters) -> data.StructLayout:
     """Layout of what goes with one drained row.
 
-    ``first`` and ``final`` mark the first and last group of an output tile; ``end`` marks the
-    last row of a group.
+    ``first`` and ``final`` mark the first and last group of an output tile, ``wide`` its 8-bit
+    weights; ``end`` marks the last row of a group.
     """
     return data.StructLayout({
-        "valid": 1, "end": 1, "first": 1, "final": 1, "bank": 1,
+        "valid": 1, "end": 1, "first": 1, "final": 1, "bank": 1, "wide": 1,
         "row": range(max(2, parameters.band_rows)),
     })
 
@@ -35,7 +44,8 @@ class Foot(Block):
     """Dequantisers of the C columns of a tile, and the queue of their scales.
 
     Takes one row of sums in each cycle. What all columns share passes on to the next foot in the
-    next cycle, as the mesh is skewed by one cycle from tile to tile.
+    next cycle, as the mesh is skewed by one cycle from tile to tile. Sums of 8-bit weights are
+    those of two columns, joined here.
 
     Parameters
     ----------
@@ -45,12 +55,12 @@ class Foot(Block):
     -------
     sums : In(ArrayLayout(signed(sum_bits), C))
         Drained row.
-    row_sum_i : In(signed(row_sum_bits))
-        Σ x of the row; ``row_sum_o`` passes it on. Only if weights have zero points.
+    row_i : In(row_layout(parameters))
+        What else the row has; ``row_o`` passes it on. Only if there is anything.
     step_i : In(step_layout(parameters))
         What the row is; ``step_o`` passes it on.
-    scales : In(ArrayLayout(scale_layout(parameters), C))
-        Scales and zero points of a group, queued in a cycle with ``scales_valid``; at most
+    columns : In(ArrayLayout(column_layout(parameters), C))
+        Scales and zero points of a group, queued in a cycle with ``columns_valid``; at most
         ``scale_queue`` groups, which whoever writes must see to.
     read_row, read_bank : In
         Accumulators to read; the bank must not be in use.
@@ -59,43 +69,52 @@ class Foot(Block):
     """
 
     def __init__(self, parameters: ArrayParameters):
-        self.dequantiser = Dequantiser(parameters)
-        self._columns = parameters.tile_columns
-        row_sum = signed(parameters.row_sum_bits)
+        self._count = parameters.tile_columns
+        # The second of two columns that are joined never takes their sum.
+        self._dequantisers = [Dequantiser(parameters)]
+        if parameters.wide:
+            self._dequantisers.append(Dequantiser(parameters, "narrow_"))
+        row = row_layout(parameters)
         members = {
-            "sums":         In(data.ArrayLayout(signed(parameters.sum_bits), self._columns)),
-            "step_i":       In(step_layout(parameters)),
-            "step_o":       Out(step_layout(parameters)),
-            "scales":       In(data.ArrayLayout(scale_layout(parameters), self._columns)),
-            "scales_valid": In(1),
-            "read_row":     In(range(max(2, parameters.band_rows))),
-            "read_bank":    In(1),
-            "result":       Out(data.ArrayLayout(32, self._columns)),
+            "sums":          In(data.ArrayLayout(signed(parameters.sum_bits), self._count)),
+            "step_i":        In(step_layout(parameters)),
+            "step_o":        Out(step_layout(parameters)),
+            "columns":       In(data.ArrayLayout(column_layout(parameters), self._count)),
+            "columns_valid": In(1),
+            "read_row":      In(range(max(2, parameters.band_rows))),
+            "read_bank":     In(1),
+            "result":        Out(data.ArrayLayout(32, self._count)),
         }
-        if parameters.w_format.max_zero:
-            members |= {"row_sum_i": In(row_sum), "row_sum_o": Out(row_sum)}
-        super().__init__(parameters, "foot", members, uses=(self.dequantiser,))
+        if row.size:
+            members |= {"row_i": In(row), "row_o": Out(row)}
+        super().__init__(parameters, "foot", members, uses=tuple(self._dequantisers))
 
     def elaborate(self, platform):
         m = Module()
+        p = self.parameters
 
-        scales_shape = self.scales.shape()
-        m.submodules.queue = queue = fifo.SyncFIFO(width=scales_shape.size,
-                                                   depth=self.parameters.scale_queue)
-        scales = data.View(scales_shape, queue.r_data)
+        shape = self.columns.shape()
+        m.submodules.queue = queue = fifo.SyncFIFO(width=shape.size, depth=p.scale_queue)
+        columns = data.View(shape, queue.r_data)
         m.d.comb += [
-            queue.w_data.eq(self.scales),
-            queue.w_en.eq(self.scales_valid),
+            queue.w_data.eq(self.columns),
+            queue.w_en.eq(self.columns_valid),
             queue.r_en.eq(self.step_i.valid & self.step_i.end),
         ]
         m.d.sync += self.step_o.eq(self.step_i)
 
-        for c in range(self._columns):
-            m.submodules[f"dequantiser_{c}"] = dequantiser = Use(self.dequantiser)
+        for c in range(self._count):
+            block = self._dequantisers[c % len(self._dequantisers)]
+            m.submodules[f"dequantiser_{c}"] = dequantiser = Use(block)
+            total, valid = self.sums[c], self.step_i.valid
+            if p.wide and c % 2 == 0:
+                total = Mux(self.step_i.wide, total + (self.sums[c + 1] << 4), total)
+            elif p.wide:
+                valid = valid & ~self.step_i.wide
             m.d.comb += [
-                dequantiser.valid.eq(self.step_i.valid),
-                dequantiser.sum.eq(self.sums[c]),
-                dequantiser.scale.eq(scales[c].scale),
+                dequantiser.valid.eq(valid),
+                dequantiser.sum.eq(total),
+                dequantiser.scale.eq(columns[c].scale),
                 dequantiser.first.eq(self.step_i.first),
                 dequantiser.row.eq(self.step_i.row),
                 dequantiser.bank.eq(self.step_i.bank),
@@ -103,13 +122,22 @@ class Foot(Block):
                 dequantiser.read_bank.eq(self.read_bank),
                 self.result[c].eq(dequantiser.result),
             ]
-            if self.parameters.w_format.max_zero:
+            if p.max_zero:
                 m.d.comb += [
-                    dequantiser.row_sum.eq(self.row_sum_i),
-                    dequantiser.zero.eq(scales[c].zero),
+                    dequantiser.row_sum.eq(self.row_i.sums.sum),
+                    dequantiser.zero.eq(columns[c].zero),
                 ]
+            if not p.x_format.is_integer:
+                m.d.comb += dequantiser.bad.eq(self.row_i.sums.bad)
+            if p.x_zero:
+                m.d.comb += [
+                    dequantiser.x_zero.eq(self.row_i.group.zero),
+                    dequantiser.column_sum.eq(columns[c].sum),
+                ]
+            if p.x_scale_format:
+                m.d.comb += dequantiser.x_scale.eq(self.row_i.group.scale)
 
-        if self.parameters.w_format.max_zero:
-            m.d.sync += self.row_sum_o.eq(self.row_sum_i)
+        if row_layout(p).size:
+            m.d.sync += self.row_o.eq(self.row_i)
 
         return m

@@ -11,9 +11,10 @@ from amaranth import *
 from amaranth.lib import data
 
 from golden.parameters import ArrayParameters
+from hdl.codes import code_shape, number, number_shape, significand
 from hdl.compressor import BitHeap, FullAdders
 
-__all__ = ["Mac", "Product", "ShiftAdd", "PairSum", "mac"]
+__all__ = ["Mac", "Product", "ShiftAdd", "PairSum", "Shift", "Float", "mac"]
 
 
 class Mac:
@@ -27,9 +28,12 @@ class Mac:
     Attributes
     ----------
     x, w : ArrayLayout
-        Activations of a row and weights of a column, as they travel between tiles.
+        Codes of a row's activations and of a column's weights, as they travel between tiles.
     row, column : Layout
-        What a tile's row or column hands to its elements.
+        What a tile's row or column hands to its elements; the activations as they are, and the
+        weights as integers, if a micro-architecture does not say otherwise.
+    w_bits : int
+        Width of a weight as an integer.
     uses : tuple of Block
         Blocks that :meth:`total` has instantiated.
     """
@@ -38,9 +42,10 @@ class Mac:
 
     def __init__(self, parameters: ArrayParameters):
         p = self.parameters = parameters
-        w_shape = signed(p.w_format.bits) if p.w_format.signed else unsigned(p.w_format.bits)
-        self.x = self.row = data.ArrayLayout(signed(p.x_format.bits), p.lanes)
-        self.w = self.column = data.ArrayLayout(w_shape, p.lanes)
+        self.x = self.row = data.ArrayLayout(code_shape(p.x_format), p.lanes)
+        self.w = data.ArrayLayout(code_shape(p.w_format), p.lanes)
+        self.column = data.ArrayLayout(number_shape(p.w_format), p.lanes)
+        self.w_bits = number_shape(p.w_format).width
 
     def share_row(self, x):
         """Expression of layout ``row`` for a row's activations."""
@@ -48,7 +53,11 @@ class Mac:
 
     def share_column(self, w):
         """Expression of layout ``column`` for a column's weights."""
-        return w
+        return Cat(self.weights(w))
+
+    def weights(self, w):
+        """Weights of a column as integers."""
+        return [number(code, self.parameters.w_format) for code in w]
 
     def total(self, m: Module, row, column, acc) -> Value:
         """``acc + Σ x·q``, modulo the accumulator's width."""
@@ -56,7 +65,7 @@ class Mac:
 
     def negative(self, plane: int) -> bool:
         """Whether weight bit ``plane`` counts negatively."""
-        return self.parameters.w_format.signed and plane == self.parameters.w_format.bits - 1
+        return number_shape(self.parameters.w_format).signed and plane == self.w_bits - 1
 
 
 class Product(Mac):
@@ -100,7 +109,7 @@ class PairSum(Mac):
             "pair": data.ArrayLayout(signed(parameters.x_format.bits + 1), pairs),
         })
         self.column = data.ArrayLayout(data.ArrayLayout(data.StructLayout(
-            {"first": 1, "second": 1, "both": 1}), parameters.w_format.bits), pairs)
+            {"first": 1, "second": 1, "both": 1}), self.w_bits), pairs)
         self.adders = FullAdders(parameters)
 
     @property
@@ -113,15 +122,15 @@ class PairSum(Mac):
         return Cat(x, *sums)
 
     def share_column(self, w):
-        selects = []
-        for lane in range(0, self.parameters.lanes, 2):
-            for first, second in zip(Value.cast(w[lane]), Value.cast(w[lane + 1]), strict=True):
+        selects, weights = [], self.weights(w)
+        for pair in zip(weights[::2], weights[1::2], strict=True):
+            for first, second in zip(*map(Value.cast, pair), strict=True):
                 selects += [first & ~second, second & ~first, first & second]
         return Cat(*selects)
 
     def total(self, m, row, column, acc):
         heap = BitHeap(self.parameters.sum_bits)
-        for plane in range(self.parameters.w_format.bits):
+        for plane in range(self.w_bits):
             for pair, planes in enumerate(column):
                 first, second, both = row.x[2 * pair], row.x[2 * pair + 1], row.pair[pair]
                 wide = [Value.cast(x) for x in (first, second)]
@@ -136,6 +145,70 @@ class PairSum(Mac):
         return heap.total(m, self.adders)
 
 
+class Shift(Mac):
+    """DenseShift's: ``acc + Σ_l ±(x_l << s_l)``, a shift and a conditional negation for each lane.
+
+    Weights are powers of two, never zero, so that one addend for each lane suffices. A negation is
+    a complement, and one more, in a compressor tree with the accumulator. Source: DenseShift,
+    arXiv 2208.09708.
+    """
+
+    def __init__(self, parameters):
+        super().__init__(parameters)
+        self.column = self.w
+        self.adders = FullAdders(parameters)
+
+    @property
+    def uses(self):
+        return tuple(self.adders.blocks.values())
+
+    def share_column(self, w):
+        return w
+
+    def total(self, m, row, column, acc):
+        heap = BitHeap(self.parameters.sum_bits)
+        for lane in range(self.parameters.lanes):
+            *shift, negate = Value.cast(column[lane])
+            shifted = row[lane] << Cat(shift)
+            addend = Signal(signed(len(shifted)), name=f"addend_{lane}")
+            m.d.comb += addend.eq(shifted ^ negate.replicate(len(shifted)))
+            heap.add(addend)
+            heap.add(negate)
+        heap.add(acc.as_unsigned())
+        return heap.total(m, self.adders)
+
+
+class Float(Mac):
+    """MixPE's W4A16: ``acc + Σ_l (q_l · significand_l) << shift_l``, exact.
+
+    The product of the significand and an integer is formed by shift and add; the exponent, which
+    the product shares, shifts it to its place in a fixed-point accumulator that holds every group.
+    Infinities and NaN add nothing here; :class:`hdl.row_sum.RowSum` finds them.
+    """
+
+    def __init__(self, parameters):
+        super().__init__(parameters)
+        fmt = parameters.x_format
+        self.row = data.ArrayLayout(data.StructLayout({
+            "significand": signed(fmt.man_bits + 2),
+            "shift":       fmt.exp_bits,
+        }), parameters.lanes)
+
+    def share_row(self, x):
+        return Cat(Cat(significand(code, self.parameters.x_format)[:2]) for code in x)
+
+    def total(self, m, row, column, acc):
+        addends = []
+        for lane in range(self.parameters.lanes):
+            x, weight = row[lane].significand, Value.cast(column[lane])
+            planes = [Mux(bit, x, C(0, 1)).as_signed() << plane for plane, bit in enumerate(weight)]
+            negative = [planes.pop()] if self.negative(self.w_bits - 1) else []
+            product = Signal(signed(len(x) + self.w_bits), name=f"product_{lane}")
+            m.d.comb += product.eq(_tree([*planes, *(-plane for plane in negative)]))
+            addends.append(product << row[lane].shift)
+        return _tree(addends) + acc
+
+
 def _tree(addends: list) -> Value:
     """Sum by halves, so that the depth grows with the logarithm."""
     while len(addends) > 1:
@@ -145,5 +218,5 @@ def _tree(addends: list) -> Value:
 
 def mac(parameters: ArrayParameters) -> Mac:
     """Micro-architecture that the set names."""
-    return {"product": Product, "shift_add": ShiftAdd, "pair_sum": PairSum}[parameters.mac](
-        parameters)
+    return {"product": Product, "shift_add": ShiftAdd, "pair_sum": PairSum, "shift": Shift,
+            "float": Float}[parameters.mac](parameters)

@@ -39,6 +39,8 @@ class Output(Block):
         Accumulators to read.
     read_band : Out
         Band whose accumulators ``result`` must be, in this cycle.
+    wide : In(2)
+        Whether the tile in each bank has wide weights, and results in every other column.
     result : In(ArrayLayout(32, columns))
         Accumulators that were addressed one cycle ago.
     sx : In(stream.Signature(32))
@@ -56,6 +58,7 @@ class Output(Block):
             "read_band": Out(range(max(2, p.bands))),
             "read_row":  Out(range(max(2, p.band_rows))),
             "read_bank": Out(1),
+            "wide":      In(2),
             "result":    In(data.ArrayLayout(32, p.columns)),
             "sx":        In(stream.Signature(32)),
             "y":         Out(stream.Signature(y_layout(p))),
@@ -70,8 +73,9 @@ class Output(Block):
         waiting = Signal(range(3))
         part = Signal(range(parts))
         row, band, bank = map(Signal.like, (self.read_row, self.read_band, self.read_bank))
-        part_end, row_end, band_end = (part == parts - 1, row == p.band_rows - 1,
-                                       band == p.bands - 1)
+        wide = self.wide.bit_select(bank, 1) if p.wide else C(0)
+        part_end = part == (Mux(wide, parts // 2, parts) - 1 if p.wide else parts - 1)
+        row_end, band_end = row == p.band_rows - 1, band == p.bands - 1
 
         enable = Signal()
         take   = Signal()
@@ -99,7 +103,8 @@ class Output(Block):
             self.read_bank.eq(bank ^ self.freed),
         ]
 
-        words = Value.cast(self.result).word_select(part, 32 * p.y_lanes)
+        results = Mux(wide, Cat(list(self.result)[::2]), self.result) if p.wide else self.result
+        words = Value.cast(results).word_select(part, 32 * p.y_lanes)
         for lane in range(p.y_lanes):
             m.submodules[f"rescale_{lane}"] = rescale = Use(self.rescale)
             m.d.comb += [

@@ -82,14 +82,8 @@ class Rescale(Block):
                        | (b.infinite & ~a.significand.any()))
         pieces = float32.registered(m, float32.registered(m, pieces, self.enable), self.enable)
 
-        # Below the normal numbers the word goes down to the place of the subnormal ones.
-        exponent = pieces.exponent
-        small    = float32.named(m, "small", exponent < 1)
-        amount   = float32.named(m, "amount", Mux(small, 1 - exponent, 0)[:FP32.exp_bits])
-        return float32.registered(m, Exact(**vars(pieces) | {
-            "word":     float32.shift_right(m, word, amount),
-            "exponent": Mux(small, 1, exponent)[:FP32.exp_bits + 1],
-        }), self.enable)
+        pieces = float32.bounded(m, Exact(**vars(pieces) | {"word": word}))
+        return float32.registered(m, pieces, self.enable)
 
 
 def _to_float(m: Module, number: Float, fmt: Format) -> Value:

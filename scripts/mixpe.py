@@ -119,6 +119,17 @@ def figures(parameters, output):
     click.echo("\n".join(map(str, figures.main(parameters, output))))
 
 
+@cli.command()
+@set_option()
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+              help="Another file that receives the page.")
+@output_option("build/registers")
+def registers(parameters, page, output):
+    """Write the engine's registers as a page, a C header and SystemRDL."""
+    from scripts import registers
+    click.echo("\n".join(map(str, registers.main(parameters, output, page))))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a bad argument or file is one line and exit status 2."""
     from hdl.yosys import YosysError

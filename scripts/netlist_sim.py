@@ -22,7 +22,7 @@ def main(parameters: ArrayParameters, liberty: Path | None, seed: int) -> None:
     library = library_of(liberty)
     p = parameters
     settings = {
-        "tile": {"pairs": 1 << 12},
+        "tile": {"groups": 1 << 12},
         "array": {"shapes": [(1, p.group, 1), (p.rows + 1, 2 * p.group, p.columns + 1)],
                   "resets": 3, "lengths": [0]},
     }

@@ -1,12 +1,9 @@
 """Cell libraries in the Liberty format with NLDM tables: what area, timing and power need."""
 
 import hashlib
-import json
 import os
 import pickle
 import re
-import subprocess
-import sys
 import tempfile
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -201,8 +198,8 @@ class Library:
                 library = pickle.loads(cached.read_bytes())
                 library.path = path
                 return library
-            library = cls(path, _parse(path, content.decode(errors="replace")))
-        except (KeyError, ValueError, OSError) as error:
+            library = cls(path, _parse(content.decode(errors="replace")))
+        except (KeyError, ValueError, OSError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             if isinstance(error, KeyError):
                 reason = f"{error.args[0]} is missing"
@@ -372,26 +369,27 @@ def _expression(text):
     return Expression.parse(text) if text else None
 
 
-def _numbers(arguments):
-    return [float(word) for word in " ".join(arguments).replace(",", " ").split()]
+def _numbers(words):
+    return [float(word) for word in words]
 
 
 @dataclass(frozen=True)
 class _Group:
-    """A group, or an attribute, of the file."""
+    """A group of the file, or an attribute, which has no children."""
 
     id: str
     value: str
-    args: list[str]
+    arguments: str
     children: "list[_Group]"
 
-    @classmethod
-    def build(cls, node):
-        return cls(*node[:3], [cls.build(child) for child in node[3]])
+    @property
+    def args(self):
+        """Words between the parentheses; a string may hold several."""
+        return re.sub('[",]', " ", self.arguments).split()
 
     @property
     def name(self):
-        return self.args[0] if self.args else ""
+        return next(iter(self.args), "")
 
     def all(self, key):
         return (child for child in self.children if child.id == key)
@@ -410,23 +408,47 @@ class _Group:
         raise KeyError(" ".join([key, "of", self.id, *self.args[:1]]))
 
 
-# The parser ends the process at an error, so it has one of its own.
-_PARSER = """
-import json, sys, libparse
-def node(ast):
-    return [ast.id, ast.value.strip('"'), [word.strip('" ') for word in ast.args],
-            [node(child) for child in ast.children]]
-json.dump(node(libparse.LibertyParser(open(sys.argv[1])).ast), sys.stdout)
-"""
+_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+
+# A comment, or a string, in which nothing is a comment. One without an end takes the rest of the
+# file, so that no text is searched twice.
+_COMMENT = re.compile(rf"""
+    (?P<string> {_STRING} | ".* ) | /\* .*? (?: \*/ | \Z ) | // [^\n]*
+    """, re.DOTALL | re.VERBOSE)
+
+# `name (arguments);`, `name (arguments) {`, `name : value;` or `}`. The end of the line may stand
+# for the semicolon.
+_STATEMENT = re.compile(rf"""
+    (?: (?P<end> \}} )
+      | (?P<id> \w+ ) \s*
+        (?: \( (?P<arguments> [^()"]* (?: {_STRING} [^()"]* )* ) \) \s* (?P<group> \{{ )?
+          | : \s* (?=[^\s;}}]) (?P<value> [^;"\n{{}}]* (?: {_STRING} [^;"\n{{}}]* )* ) ) )
+    [\s;]*
+    """, re.DOTALL | re.VERBOSE)
 
 
-def _parse(path, text):
+def _parse(text):
     """Group of the file's library."""
-    # The parser takes a file that was cut off for a whole one.
-    text = re.sub(r'/\*.*?\*/|"(?:\\.|[^"\\])*"', "", text, flags=re.S)
-    if not re.match(r"\s*library\s*\(", text) or text.count("{") != text.count("}"):
+    # A comment leaves its ends of lines, for the number in the message.
+    text = _COMMENT.sub(lambda match: match["string"] or " " + "\n" * match[0].count("\n"), text)
+    text = re.sub(r"\\(?=[^\S\n]*\n)", "", text)
+    file = _Group("file", "", "", [])
+    unfinished = [file]
+    position = len(text) - len(text.lstrip())
+    while unfinished and (match := _STATEMENT.match(text, position)):
+        position = match.end()
+        if match["end"]:
+            unfinished.pop()
+            continue
+        child = _Group(match["id"], (match["value"] or "").strip().strip('"'),
+                       match["arguments"] or "", [])
+        unfinished[-1].children.append(child)
+        if match["group"]:
+            unfinished.append(child)
+    if position < len(text) and file.children:
+        line = text.count("\n", 0, position) + 1
+        excerpt = text[position:position + 40].partition("\n")[0]
+        raise ValueError(f"syntax error in line {line}: {excerpt!r}")
+    if unfinished != [file] or [child.id for child in file.children] != ["library"]:
         raise ValueError("not one whole library group")
-    process = subprocess.run([sys.executable, "-c", _PARSER, path], capture_output=True, text=True)
-    if process.returncode:
-        raise ValueError((process.stderr or process.stdout).strip().replace("\n", " "))
-    return _Group.build(json.loads(process.stdout))
+    return file.children[0]

@@ -5,8 +5,9 @@ import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden.gemm import gemm
-from golden.quantise import Activations, GroupedWeights
+from golden.stream import LayerStreams
 from tb.array_driver import ArrayDriver
+from tb.random_layer import random_layer
 from tb.settings import SETTINGS, parameters
 from tb.stream import no_pauses, random_pauses, reset
 
@@ -14,22 +15,12 @@ P = parameters()
 SHAPES = [tuple(shape) for shape in SETTINGS.get("shapes", [])]
 
 
-def random_layer(rng, m: int, k: int, n: int) -> tuple[Activations, GroupedWeights]:
-    """Codes of every kind, signed scales and zero points among them."""
-    w, groups = P.w_format, k // P.group
-    x = rng.integers(P.x_format.low, P.x_format.high + 1, (m, k))
-    q = rng.integers(w.low, w.high + 1, (k, n))
-    zeros = rng.integers(0, w.max_zero + 1, (groups, n))
-    scales = P.scale_format.encode(rng.normal(size=(groups, n)) * 0.01)
-    sx = rng.lognormal(-3, 1, m).astype(np.float32)
-    return Activations(x, sx), GroupedWeights(P.w, P.scale, P.group, q, zeros, scales)
-
-
 async def every_shape(bench: ArrayDriver, rng):
     """Reset; run a layer of each shape and compare with golden."""
     await reset(bench.dut)
     for shape in SHAPES:
-        x, weights = random_layer(rng, *shape)
+        options = {"wide": int(rng.integers(0, shape[2] + 1))} if P.wide else {}
+        x, weights = random_layer(rng, P, *shape, **options)
         actual = await bench.run(x, weights)
         np.testing.assert_array_equal(actual, gemm(x, weights, y=P.y), err_msg=str(shape))
     await bench.idle()
@@ -45,12 +36,12 @@ async def shapes(dut, stalls):
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
-@cocotb.parametrize(slow=["x", "w", "s", "sx", "y"])
+@cocotb.parametrize(slow=["x", "w", "s", "sx", "y", *["t"] * P.x_groups])
 async def all_wait_for_one(dut, slow):
     """Every shape matches golden while one stream is the slowest, scales by more than a group."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = ArrayDriver(dut, P)
-    longest = 2 * P.beats if slow == "s" else 6
+    longest = 2 * P.beats if slow in "st" else 6
     stream = bench.y if slow == "y" else bench.sources[slow]
     stream.pause = random_pauses(rng, longest=longest)
     bench.slowdown = 2 * longest
@@ -69,7 +60,7 @@ async def reset_at_any_time(dut):
     shape = (P.rows, 2 * P.group, P.columns)
     expected_cycles = 4 * P.beats + 30
     for _ in range(SETTINGS.get("resets", 12)):
-        sending = bench.offer(*random_layer(rng, *shape))
+        sending = bench.offer(LayerStreams(*random_layer(rng, P, *shape), P))
         await ClockCycles(dut.clk, int(rng.integers(1, expected_cycles)))
         for task in sending:
             task.cancel()
@@ -79,7 +70,7 @@ async def reset_at_any_time(dut):
         for source in bench.sources.values():
             source.valid.value = 0
         bench.y.received.clear()
-        x, weights = random_layer(rng, *shape)
+        x, weights = random_layer(rng, P, *shape)
         np.testing.assert_array_equal(await bench.run(x, weights), gemm(x, weights, y=P.y))
     await bench.idle()
 
@@ -92,7 +83,7 @@ async def full_rate(dut, length):
     bench = ArrayDriver(dut, P)
     await reset(dut)
     groups = -(-max(length, P.full_rate_length) // P.group)
-    x, weights = random_layer(rng, P.rows, groups * P.group, 4 * P.columns)
+    x, weights = random_layer(rng, P, P.rows, groups * P.group, 4 * P.columns)
     np.testing.assert_array_equal(await bench.run(x, weights), gemm(x, weights, y=P.y))
     stream = bench.sources["x"]
     assert stream.sent == 4 * groups * P.beats
@@ -106,7 +97,7 @@ async def outputs_are_offered_unasked(dut):
     bench = ArrayDriver(dut, P)
     bench.y.pause = lambda: 1 << 20
     await reset(dut)
-    bench.offer(*random_layer(rng, P.rows, P.group, P.columns))
+    bench.offer(LayerStreams(*random_layer(rng, P, P.rows, P.group, P.columns), P))
     await ClockCycles(dut.clk, P.beats + P.latency + 2)
     assert dut.y__valid.value == 1
     assert dut.y__ready.value == 0
@@ -118,7 +109,7 @@ async def latency(dut):
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = ArrayDriver(dut, P)
     await reset(dut)
-    sending = bench.offer(*random_layer(rng, P.rows, P.group, P.columns))
+    sending = bench.offer(LayerStreams(*random_layer(rng, P, P.rows, P.group, P.columns), P))
     while bench.sources["x"].sent < P.beats:
         await RisingEdge(dut.clk)
     cycles = 0

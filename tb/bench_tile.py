@@ -3,19 +3,26 @@
 import cocotb
 import numpy as np
 
+from tb.random_layer import steps
 from tb.settings import SETTINGS, parameters
 from tb.tile_driver import LATENCY, drain, expected
 
 P = parameters()
 
 
+def extreme_codes(fmt):
+    """Codes of the lowest and the highest number."""
+    return fmt.encode([fmt.low * fmt.step, fmt.high * fmt.step]).tolist()
+
+
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def every_product(dut):
-    """Each lane of each element multiplies every pair of codes."""
+    """The lanes of each element multiply all pairs of codes between them."""
     pairs = 1 << P.x_format.bits + P.w_format.bits
-    count = min(pairs, SETTINGS.get("pairs", pairs))
-    steps = np.arange(count)[:, None] * (pairs // count) + 977 * np.arange(P.lanes)
-    x_codes, w_codes = np.divmod(steps % pairs, 1 << P.w_format.bits)
+    count = min(-(-pairs // P.lanes), SETTINGS.get("groups", pairs))
+    index = np.arange(count)[:, None] * P.lanes + np.arange(P.lanes)
+    index *= max(1, pairs // index.size) | 1  # odd, so that every code comes up
+    x_codes, w_codes = np.divmod(index % pairs, 1 << P.w_format.bits)
     masks = np.arange(P.tile_rows) * 37 % (1 << P.x_format.bits)
     x_codes = x_codes[:, None] ^ masks[:, None]
     w_codes = np.repeat(w_codes[:, None], P.tile_columns, axis=1)
@@ -26,8 +33,8 @@ async def every_product(dut):
     w = np.zeros((cycles, P.tile_columns, P.lanes), dtype=np.int64)
     last = np.zeros(cycles, dtype=bool)
     where = np.arange(count) * period
-    x[where] = P.x_format.decode(x_codes)
-    w[where] = P.w_format.decode(w_codes)
+    x[where] = x_codes
+    w[where] = w_codes
     last[where] = True
     above = np.zeros((cycles, P.tile_columns), dtype=np.int64)
 
@@ -41,8 +48,8 @@ async def groups_follow_without_a_bubble(dut):
     """Random operands, groups of random length, and rows of the tile above behind one's own."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     cycles = 2000
-    x = rng.integers(P.x_format.low, P.x_format.high + 1, (cycles, P.tile_rows, P.lanes))
-    w = rng.integers(P.w_format.low, P.w_format.high + 1, (cycles, P.tile_columns, P.lanes))
+    x = rng.integers(0, 1 << P.x_format.bits, (cycles, P.tile_rows, P.lanes))
+    w = rng.integers(0, 1 << P.w_format.bits, (cycles, P.tile_columns, P.lanes))
     last = np.zeros(cycles, dtype=bool)
     last[np.cumsum(rng.integers(min(P.tile_rows, P.beats), P.beats + 1, cycles // P.beats))] = True
     limit = 1 << P.sum_bits - 1
@@ -58,8 +65,7 @@ async def groups_follow_without_a_bubble(dut):
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def extreme_groups(dut):
     """The accumulator holds the lowest and the highest sum of a group."""
-    extremes = [(x, w) for x in (P.x_format.low, P.x_format.high)
-                for w in (P.w_format.low, P.w_format.high)]
+    extremes = [(x, w) for x in extreme_codes(P.x_format) for w in extreme_codes(P.w_format)]
     cycles = P.beats * len(extremes) + LATENCY + P.tile_rows
     x = np.zeros((cycles, P.tile_rows, P.lanes), dtype=np.int64)
     w = np.zeros((cycles, P.tile_columns, P.lanes), dtype=np.int64)
@@ -72,10 +78,11 @@ async def extreme_groups(dut):
 
     actual = await drain(dut, P, x, w, last, above)
 
-    for index, (x_value, w_value) in enumerate(extremes):
+    for index, (x_code, w_code) in enumerate(extremes):
         first = (index + 1) * P.beats - 1 + LATENCY
         rows = actual[first:first + P.tile_rows]
-        assert (rows == x_value * w_value * P.group).all(), (x_value, w_value, rows)
+        product = int(steps(P.x_format, x_code)) * int(steps(P.w_format, w_code))
+        assert (rows == product * P.group).all(), (x_code, w_code, rows)
 
 
 @cocotb.test(skip="operands" not in SETTINGS)

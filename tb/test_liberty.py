@@ -1,6 +1,7 @@
 """Liberty reader: the default library, and a small one with other units and pin names."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -149,6 +150,22 @@ def test_table_of_one_variable(tmp_path):
     assert [delay(0, 10), delay(5, 10), delay(0, 5)] == pytest.approx([0.030, 0.030, 0.020])
 
 
+@pytest.mark.parametrize("respell", [
+    lambda text: f"// {{\n/* library (x) {{ */ {text.replace(';', '; /* } */', 9)} /* end",
+    lambda text: text.replace("; ", "\n"),
+    lambda text: text.replace("} ", "}; ") + ";",
+    lambda text: text.replace('", "', '", \\\n "').replace(", ", ", \\ \n", 5),
+    lambda text: text.replace('"', ' " ').replace("(", " ( ").replace(":", "\t:\t"),
+    lambda text: text.replace("\n", "\r\n").replace("; ", "\r\n"),
+    lambda text: text.replace("{", r'{ comment : "a \"{\" /* // ; \\"; version (2 "b)") ', 9),
+])
+def test_spellings(tmp_path, mini, respell):
+    path = tmp_path / "respelt.lib"
+    path.write_bytes(respell(MINI).encode())
+    library = Library.load(path)
+    assert (library.name, library.voltage, library.cells) == ("mini", 2, mini.cells)
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("hello", "not one whole library group"),
     (MINI[:-4], "not one whole library group"),
@@ -156,7 +173,14 @@ def test_table_of_one_variable(tmp_path):
     (MINI.replace('"1ps"', '"1 hour"'), "a unit must be a number of s, not '1 hour'"),
     (MINI.replace("(A B)'", "(A B'"), "Expression must"),
     (MINI.replace('values ("4, 14", "4, 14");', ""), "values of fall_transition plane is missing"),
-    (MINI.replace("cell (BUF) {", "cell (BUF) ] {"), "[Ss]yntax error"),
+    (MINI.replace("cell (BUF) {", "cell (BUF) ] {"), r"syntax error in line 9: '] { area"),
+    (f"/*\n\n*/{MINI.replace('area : 6', 'area : ')}", r"syntax error in line 14: 'area : ;'"),
+    ("", "not one whole library group"),
+    (MINI + "}", "not one whole library group"),
+    (MINI + "} a : 1;", "syntax error in line 37: 'a : 1;'"),
+    (MINI + MINI, "not one whole library group"),
+    (MINI + "end", "syntax error in line 37: 'end'"),
+    (MINI.replace("(A B)'", "(" * 9999), "recursion"),
 ])
 def test_bad_file_is_one_line(tmp_path, text, message):
     path = tmp_path / "bad.lib"
@@ -164,6 +188,17 @@ def test_bad_file_is_one_line(tmp_path, text, message):
     with pytest.raises(LibraryError, match=message) as error:
         Library.load(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("end", ['"' + r'\"' * 30_000, "/*" * 30_000, "a (" + '"b"' * 30_000,
+                                 "a : " + '"b"' * 30_000 + "{", "a () {" * 30_000])
+def test_cut_off_file_is_refused_at_once(tmp_path, end):
+    path = tmp_path / "cut.lib"
+    path.write_text(MINI.rstrip("}\n") + end)
+    start = time.process_time()
+    with pytest.raises(LibraryError, match=r"cut\.lib: "):
+        Library.load(path)
+    assert time.process_time() - start < 1
 
 
 def test_missing_file_and_missing_nand(tmp_path):

@@ -115,4 +115,4 @@ def test_a_wrong_netlist_is_found(tmp_path):
     assert wrong != source
     with pytest.raises(runner.SimulationError, match="failed"):
         runner.simulate(wrong, mapping.top, "tb.bench_tile", parameters=TINY.to_dict(),
-                        pairs=1 << 10)
+                        groups=1 << 10)

@@ -23,7 +23,7 @@ TILES = [
 def test_tile(parameters):
     tile = Tile(parameters)
     simulate(verilog(tile), tile.module, "tb.bench_tile", parameters=parameters.to_dict(),
-             pairs=1 << 12)
+             groups=1 << 12)
 
 
 @pytest.mark.full

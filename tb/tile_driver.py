@@ -5,6 +5,7 @@ from cocotb.triggers import RisingEdge
 
 from golden.parameters import ArrayParameters
 from golden.stream import pack, unpack
+from tb.random_layer import steps
 from tb.stream import reset, start_clock
 
 __all__ = ["LATENCY", "drain", "expected"]
@@ -21,8 +22,8 @@ def sign_extended(values, bits: int):
 async def drain(dut, parameters: ArrayParameters, x, w, last, above):
     """Sums that drain from the tile, shape (cycles, C), when it is fed one beat in each cycle.
 
-    Activations ``x`` have shape (cycles, R, L), weights ``w`` (cycles, C, L), ``last`` (cycles,)
-    and the sums of the tile ``above`` (cycles, C).
+    Codes of activations ``x`` have shape (cycles, R, L), of weights ``w`` (cycles, C, L), ``last``
+    (cycles,) and the sums of the tile ``above`` (cycles, C).
     """
     p = parameters
     start_clock(dut)
@@ -46,7 +47,7 @@ async def drain(dut, parameters: ArrayParameters, x, w, last, above):
 def expected(parameters: ArrayParameters, x, w, last, above):
     """The same by definition: products by numpy, shadows as a shift register."""
     p = parameters
-    totals = np.einsum("trl,tcl->trc", x, w)
+    totals = np.einsum("trl,tcl->trc", steps(p.x_format, x), steps(p.w_format, w))
     shadow = np.zeros((p.tile_rows, p.tile_columns), dtype=np.int64)
     acc = np.zeros_like(shadow)
     drained = np.zeros((len(x), p.tile_columns), dtype=np.int64)
