@@ -283,7 +283,7 @@ def test_wide_exponents(values, wanted):
     np.testing.assert_array_equal(FORMATS["fp32"].decode(gemm(x, weights, y="fp32")), [[wanted]])
 
 
-def test_what_is_not_finite_stays_in_its_row_and_group():
+def test_what_is_not_finite_stays_in_its_row():
     rng = np.random.default_rng(6)
     weights = quantise_weights(rng.normal(size=(8, 3)), w="int4", group=4)
     clean = quantise_activations(rng.normal(size=(3, 8)), fmt="fp16")
