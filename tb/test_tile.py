@@ -16,7 +16,27 @@ TILES = [
       for mac in ("shift_add", "pair_sum", "product") for w in ("int4", "uint4", "int8")),
     *(ArrayParameters(name=f"scalar_{mac}_{w}", mac=mac, w=w, **SCALAR)
       for mac in ("shift_add", "product") for w in ("int4", "uint4")),
+    *(ArrayParameters(name=f"{mac}_{w}", mac=mac, w=w, **SHAPE) for mac, w in (
+        ("pair_sum", "int2"), ("shift_add", "int3"), ("pair_sum", "ternary"), ("shift", "shift2"),
+        ("shift", "shift3"), ("shift", "shift4"), ("pair_sum", "shift3"), ("product", "shift4"),
+        ("pair_sum", "e2m1"))),
+    ArrayParameters(name="aligned", x="bf16", x_align=12, x_scale="e8m0", w="e2m1", **SHAPE),
+    ArrayParameters(name="float_ternary", x="fp16", mac="float", w="ternary", **SHAPE),
 ]
+
+#: The other micro-architectures of these formats.
+OTHERS = [
+    ArrayParameters(name=f"{mac}_{w}", mac=mac, w=w, **SHAPE)
+    for mac in ("shift_add", "pair_sum", "product")
+    for w in ("int2", "int3", "ternary", "shift2", "shift3", "shift4", "e2m1")
+    if f"{mac}_{w}" not in [p.name for p in TILES]
+] + [ArrayParameters(name=f"aligned_{x_align}_{mac}", x="fp16", x_align=x_align, x_scale="e8m0",
+                     mac=mac, **SHAPE)
+     for mac in ("shift_add", "pair_sum", "product") for x_align in (3, 12, 24)]
+
+#: MixPE's W4A16, one element.
+FLOATS = [ArrayParameters(name=f"{x}_{w}", x=x, mac="float", w=w, **SCALAR | {"lanes": 2})
+          for x, w in (("fp16", "uint4"), ("bf16", "int4"))]
 
 
 @pytest.mark.parametrize("parameters", TILES, ids=lambda parameters: parameters.name)
@@ -27,7 +47,20 @@ def test_tile(parameters):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("parameters", [p for p in TILES if p.w == "int8"],
+@pytest.mark.parametrize("parameters", OTHERS, ids=lambda parameters: parameters.name)
+def test_other_tiles(parameters):
+    test_tile(parameters)
+
+
+@pytest.mark.parametrize("parameters", FLOATS, ids=lambda parameters: parameters.name)
+def test_sixteenth_of_the_float_products(parameters):
+    tile = Tile(parameters)
+    simulate(verilog(tile), tile.module, "tb.bench_tile", parameters=parameters.to_dict(),
+             groups=1 << 16)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("parameters", [*FLOATS, *(p for p in TILES if p.w == "int8")],
                          ids=lambda parameters: parameters.name)
 def test_every_pair_of_codes(parameters):
     tile = Tile(parameters)
