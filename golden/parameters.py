@@ -92,6 +92,11 @@ class ArrayParameters:
         down to :attr:`least_group`.
     y_lanes : int
         Outputs rescaled and sent in each cycle.
+    x_depth : int
+        Beats of activations that the engine buffers: all of a GEMM, in blocks of ``rows``.
+    w_depth : int
+        Beats of weights that the engine buffers: those of a pass over the columns, if there are
+        several blocks of rows, and of the next pass.
 
     Raises
     ------
@@ -117,6 +122,8 @@ class ArrayParameters:
     bands: int = 1
     group: int = 128
     y_lanes: int = 1
+    x_depth: int = 1024
+    w_depth: int = 512
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[a-z][a-z0-9_]{0,31}", str(self.name)):
@@ -128,7 +135,8 @@ class ArrayParameters:
                                  f"{', '.join(map(str, choices))}, not {getattr(self, field)!r}")
         for field, low, high in (("lanes", 1, 256), ("tile_rows", 1, 64), ("tile_columns", 1, 64),
                                  ("mesh_rows", 1, 64), ("mesh_columns", 1, 64), ("bands", 1, 64),
-                                 ("group", 1, 65536), ("y_lanes", 1, 64), ("x_align", 0, 24)):
+                                 ("group", 1, 65536), ("y_lanes", 1, 64), ("x_align", 0, 24),
+                                 ("x_depth", 2, 65536), ("w_depth", 2, 65536)):
             value = getattr(self, field)
             if type(value) is not int or not low <= value <= high:
                 raise ValueError(f"Parameter {field} must be an integer from {low} to {high}, "
@@ -149,6 +157,10 @@ class ArrayParameters:
         if self.band_rows > self.beats:
             raise ValueError(f"Parameters tile_rows * mesh_rows must be at most group / lanes = "
                              f"{self.beats}, not {self.band_rows}; use more bands")
+        for field in ("x_depth", "w_depth"):
+            if getattr(self, field) < self.least_beats:
+                raise ValueError(f"Parameter {field} must be at least {self.least_beats}, the "
+                                 f"beats of the shortest group, not {getattr(self, field)}")
         columns = self.columns // (1 + self.wide)
         if columns % self.y_lanes:
             raise ValueError(f"Parameter y_lanes must divide the number of columns {columns}, "
@@ -367,6 +379,21 @@ class ArrayParameters:
         return signed_bits(min(extremes), max(extremes))
 
     # Depths
+
+    @property
+    def t_depth(self) -> int:
+        """Groups of blocks of rows that the engine buffers, as many as ``x_depth`` may have."""
+        return self.x_depth // self.least_beats
+
+    @property
+    def s_depth(self) -> int:
+        """Groups of columns that the engine buffers."""
+        return max(2, self.w_depth // self.least_beats)
+
+    @property
+    def sx_depth(self) -> int:
+        """Scales of tokens that the engine buffers."""
+        return self.rows * self.t_depth
 
     @property
     def scale_queue(self) -> int:

@@ -239,10 +239,9 @@ def gemm_registers(parameters: ArrayParameters) -> RegisterTable:
         If the array has more rows, columns or lanes than register ARRAY can tell.
     """
     p = parameters
-    least_group = max(p.band_rows, 4) * p.lanes
     text = json.dumps(p.to_dict(), sort_keys=True)
     config = int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
-    streams = ("x", "w", "s", "sx")
+    streams = ("x", "w", "s", "sx", "t")
     errors = [(f"{stream}_last_{kind}", f"Stream {stream} {what}") for stream in streams
               for kind, what in (("unexpected", "had last before its end"),
                                  ("missing", "ended without last"))]
@@ -279,7 +278,7 @@ def gemm_registers(parameters: ArrayParameters) -> RegisterTable:
         ), "Shape of the array"),
         Register("GROUPS", 0x10, (
             Field("largest", 0,  16, "const", p.group,     "Largest group size"),
-            Field("least",   16, 16, "const", least_group, "Least group size"),
+            Field("least",   16, 16, "const", p.least_group, "Least group size"),
         ), "Group sizes that the array can take"),
         Register("CONTROL", 0x20, (
             Field("start",          0, 1, "pulse", 0, "Queue a command with the shape as set"),

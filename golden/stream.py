@@ -11,7 +11,8 @@ from golden.mixed import MixedWeights
 from golden.parameters import ArrayParameters
 from golden.quantise import Activations, GroupedWeights, groups
 
-__all__ = ["pack", "unpack", "ColumnPass", "column_passes", "group_beats", "LayerStreams"]
+__all__ = ["pack", "unpack", "ColumnPass", "column_passes", "group_beats", "LayerStreams",
+           "EngineStreams"]
 
 
 def pack(values: NDArray[np.int64], bits: int) -> list[int]:
@@ -131,26 +132,8 @@ def group_beats(k: int, group: int, parameters: ArrayParameters) -> list[int]:
         max(-(-rest // p.lanes), p.least_beats)]
 
 
-class LayerStreams:
-    """Payloads of the array's streams for one layer.
-
-    The array computes an output tile for each pass over the columns and each block of rows, the
-    blocks of rows first. Operands are sent for each tile that needs them.
-
-    Parameters
-    ----------
-    x : Activations
-        M by K activations.
-    weights : GroupedWeights or MixedWeights
-        K by N weights.
-    parameters : ArrayParameters
-        Set of the array.
-
-    Raises
-    ------
-    ValueError
-        If the layer does not fit the set.
-    """
+class _Streams:
+    """What both kinds of streams have of a layer."""
 
     def __init__(self, x: Activations, weights: GroupedWeights | MixedWeights,
                  parameters: ArrayParameters):
@@ -182,6 +165,49 @@ class LayerStreams:
     def tiles(self) -> int:
         """Output tiles."""
         return len(self._passes) * len(self._blocks)
+
+    def _t_entries(self) -> tuple[NDArray[np.int64], int]:
+        """Scale and, above it, zero point of each row and group, as far as the set has these.
+
+        Shape (M, groups), and their width.
+        """
+        p, x = self._p, self._x
+        bits = p.x_scale_format.bits if p.x_scale_format else 0
+        entries, width = self._group_matrix(0), bits
+        if p.x_scale_format:
+            entries = entries | (x.group_scales if x.group_scales is not None
+                                 else p.x_scale_format.encode(1.0))
+        if p.x_zero:
+            width += p.x_format.bits
+            if x.zeros is not None:
+                entries = entries | (x.zeros & (1 << p.x_format.bits) - 1) << bits
+        return entries, width
+
+    def _group_matrix(self, value: int) -> NDArray[np.int64]:
+        """``value`` for each token and group."""
+        return np.full((self._shape[0], len(self._beats)), value, dtype=np.int64)
+
+
+class LayerStreams(_Streams):
+    """Payloads of the array's streams for one layer.
+
+    The array computes an output tile for each pass over the columns and each block of rows, the
+    blocks of rows first. Operands are sent for each tile that needs them.
+
+    Parameters
+    ----------
+    x : Activations
+        M by K activations.
+    weights : GroupedWeights or MixedWeights
+        K by N weights.
+    parameters : ArrayParameters
+        Set of the array.
+
+    Raises
+    ------
+    ValueError
+        If the layer does not fit the set.
+    """
 
     @cached_property
     def payloads(self) -> dict[str, list[int]]:
@@ -235,22 +261,11 @@ class LayerStreams:
         return beats
 
     def _t_beats(self) -> list[int]:
-        """One beat for each group of each output tile.
-
-        Row ``r`` has its scale and, above it, its zero point, as far as the set has these.
-        """
-        p, x = self._p, self._x
-        bits = p.x_scale_format.bits if p.x_scale_format else 0
-        entries, width = self._group_matrix(0), bits
-        if p.x_scale_format:
-            entries = entries | (x.group_scales if x.group_scales is not None
-                                 else p.x_scale_format.encode(1.0))
-        if p.x_zero:
-            width += p.x_format.bits
-            if x.zeros is not None:
-                entries = entries | (x.zeros & (1 << p.x_format.bits) - 1) << bits
+        """One beat for each group of each output tile: the entries of all rows."""
+        entries, width = self._t_entries()
         return [beat for block in self._blocks
-                for beat in pack(_padded(entries[block], p.rows).T, width)] * len(self._passes)
+                for beat in pack(_padded(entries[block], self._p.rows).T, width)
+                ] * len(self._passes)
 
     def _sx_beats(self) -> list[int]:
         """The float32 scale of each row of each output tile."""
@@ -291,10 +306,6 @@ class LayerStreams:
         return sum(self._p.rows * self._p.columns // (1 + each.wide) // self._p.y_lanes
                    for each in self._passes) * len(self._blocks)
 
-    def _group_matrix(self, value: int) -> NDArray[np.int64]:
-        """``value`` for each token and group."""
-        return np.full((self._shape[0], len(self._beats)), value, dtype=np.int64)
-
     def _spread(self, values: NDArray[np.int64], fill: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of K with each group padded to its beats by its own ``fill``, (rows, groups)."""
         parts = []
@@ -310,3 +321,57 @@ def _beats(block: NDArray[np.int64], lanes: int, bits: int) -> list[int]:
     rows, k = block.shape
     return pack(block.reshape(rows, k // lanes, lanes).swapaxes(0, 1).reshape(k // lanes, -1),
                 bits)
+
+
+class EngineStreams(_Streams):
+    """Items of the engine's streams for one GEMM.
+
+    Each operand is sent once: the matrix of activations row by row, the weights pass by pass.
+
+    Parameters
+    ----------
+    x, weights, parameters
+        As of :class:`LayerStreams`.
+    """
+
+    @cached_property
+    def payloads(self) -> dict[str, list[int]]:
+        """Items of each stream into the engine."""
+        p, x = self._p, self._x
+        beats = -(-x.q.shape[1] // p.lanes)
+        x_codes, *w_codes = (np.pad(codes, ((0, 0), (0, beats * p.lanes - codes.shape[1])))
+                             for codes in (x.codes, *(each.codes.T for each in self._passes)))
+        entry = p.scale_format.bits + p.zero_bits
+        streams = {
+            "x":  pack(x_codes.reshape(-1, p.lanes), p.x_format.bits),
+            "w":  [item for codes in w_codes for item in _beats(codes, p.lanes, p.w_format.bits)],
+            "s":  [item for each in self._passes
+                   for item in pack(each.scales | each.zeros << p.scale_format.bits, entry)],
+            "sx": self._sx.view(np.uint32).tolist(),
+        }
+        if p.x_groups:
+            entries, width = self._t_entries()
+            streams["t"] = pack(entries.reshape(-1, 1), width)
+        return streams
+
+    @property
+    def beats(self) -> int:
+        """Beats of the array that the GEMM takes."""
+        return self.tiles * sum(self._beats)
+
+    def outputs(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Codes of the outputs, shape (M, N), from those of stream ``y`` in their order.
+
+        Passes follow each other, and in each the rows. What TKEEP says is absent is left out.
+        """
+        m = self._shape[0]
+        if len(codes) != self._shape[0] * self._shape[1]:
+            raise ValueError(f"Stream y must have {self._shape[0] * self._shape[1]} outputs, "
+                             f"not {len(codes)}")
+        y = np.zeros(self._shape, dtype=np.int64)
+        start = 0
+        for each in self._passes:
+            stop = start + m * len(each.features)
+            y[:, each.features] = codes[start:stop].reshape(m, -1)
+            start = stop
+        return y

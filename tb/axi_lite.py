@@ -24,16 +24,21 @@ class AxiLiteMaster:
     Parameters
     ----------
     dut
-        Handle of the design, with clock ``clk`` and reset ``rst``.
+        Handle of the design.
     prefix : str
         What the names of the channels' signals begin with.
+    clock, reset : str
+        Names of these ports.
+    active : int
+        Level of the reset that resets.
     """
 
-    def __init__(self, dut, prefix: str = "s_axil"):
+    def __init__(self, dut, prefix: str = "s_axil", *, clock: str = "clk", reset: str = "rst",
+                 active: int = 1):
         bus = AxiLiteBus.from_prefix(dut, prefix)
-        self.dut = dut
+        self._clock, self._reset, self._active = getattr(dut, clock), getattr(dut, reset), active
         self.aw, self.w, self.b, self.ar, self.r = self.channels = [
-            channel(signals, dut.clk, dut.rst) for channel, signals in (
+            channel(signals, self._clock, self._reset, bool(active)) for channel, signals in (
                 (axil_channels.AxiLiteAWSource, bus.write.aw),
                 (axil_channels.AxiLiteWSource, bus.write.w),
                 (axil_channels.AxiLiteBSink, bus.write.b),
@@ -98,8 +103,8 @@ class AxiLiteMaster:
     async def _watch(self, valid, ready, *payload):
         held = None
         while True:
-            await RisingEdge(self.dut.clk)
-            if self.dut.rst.value == 1:
+            await RisingEdge(self._clock)
+            if self._reset.value == self._active:
                 held = None
                 continue
             shown = [int(signal.value) for signal in payload] if valid.value == 1 else None

@@ -1,0 +1,122 @@
+"""Driver of the GEMM engine: registers over AXI4-Lite, operands and outputs over AXI4-Stream."""
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge
+from cocotbext.axi import AxiStreamBus, AxiStreamSink, AxiStreamSource
+
+from golden.mixed import MixedWeights
+from golden.parameters import ArrayParameters
+from golden.quantise import Activations, GroupedWeights
+from golden.registers import gemm_registers
+from golden.stream import EngineStreams
+from tb.axi_lite import OKAY, AxiLiteMaster
+from tb.stream import PERIOD_NS
+
+__all__ = ["GemmDriver"]
+
+
+class GemmDriver:
+    """Drivers of all ports of ``mixpe_<set>_gemm``.
+
+    Parameters
+    ----------
+    dut
+        Handle of the engine.
+    parameters : ArrayParameters
+    """
+
+    def __init__(self, dut, parameters: ArrayParameters):
+        self.dut, self.parameters = dut, parameters
+        self.registers = {register.name: register
+                          for register in gemm_registers(parameters).registers}
+        Clock(dut.aclk, PERIOD_NS, unit="ns").start()
+        dut.aresetn.value = 0
+        self.axil = AxiLiteMaster(dut, clock="aclk", reset="aresetn", active=0)
+        names = ["x", "w", "s", "sx", *["t"] * parameters.x_groups]
+        self.sources = {name: AxiStreamSource(AxiStreamBus.from_prefix(dut, f"s_axis_{name}"),
+                                              dut.aclk, dut.aresetn, reset_active_level=False)
+                        for name in names}
+        self.y = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_y"), dut.aclk, dut.aresetn,
+                               reset_active_level=False)
+        cocotb.start_soon(self._watch())
+
+    async def _watch(self):
+        """Check that an output stays as it is until it is taken, but for a soft reset."""
+        ports = [getattr(self.dut, f"m_axis_y_{name}") for name in ("tdata", "tkeep", "tlast")]
+        self.soft_reset = False
+        held = None
+        while True:
+            await RisingEdge(self.dut.aclk)
+            valid, ready = self.dut.m_axis_y_tvalid.value, self.dut.m_axis_y_tready.value
+            shown = [int(port.value) for port in ports] if valid == 1 else None
+            assert held is None or shown == held or self.soft_reset, "an output was withdrawn"
+            held = shown if ready == 0 and not self.soft_reset else None
+
+    async def reset(self):
+        """Hold the reset for two cycles."""
+        self.dut.aresetn.value = 0
+        await ClockCycles(self.dut.aclk, 2)
+        self.dut.aresetn.value = 1
+        await ClockCycles(self.dut.aclk, 2)
+
+    def pause(self, generators: dict):
+        """Pause streams, by name, as iterators of booleans say."""
+        for name, generator in generators.items():
+            port = self.y if name == "y" else self.sources[name]
+            port.set_pause_generator(generator)
+
+    async def read(self, name: str) -> int:
+        """Word of a register."""
+        response, word = await self.axil.read(self.registers[name].offset)
+        assert response == OKAY
+        return word
+
+    async def write(self, name: str, word: int):
+        """Write a register."""
+        assert await self.axil.write(self.registers[name].offset, word) == OKAY
+
+    async def start(self, m: int, k: int, n: int, *, wide: int = 0, group: int | None = None):
+        """Queue a command."""
+        shape = {"M": m, "K": k, "N": n, "WIDE": wide,
+                 "GROUP": self.parameters.group if group is None else group}
+        for name, value in shape.items():
+            await self.write(name, value)
+        await self.write("CONTROL", 1)
+
+    async def offer(self, layer: EngineStreams):
+        """Send a GEMM's operands, each stream on its own."""
+        for name, items in layer.payloads.items():
+            size = len(getattr(self.dut, f"s_axis_{name}_tdata")) // 8
+            frame = b"".join(item.to_bytes(size, "little") for item in items)
+            await self.sources[name].send(frame)
+
+    async def outputs(self, layer: EngineStreams) -> np.ndarray:
+        """Codes of a GEMM's outputs, shape (M, N)."""
+        frame = await self.y.recv()
+        size = self.parameters.y_format.bits // 8
+        return layer.outputs(np.frombuffer(bytes(frame.tdata), f"<u{size}").astype(np.int64))
+
+    async def run(self, x: Activations, weights: GroupedWeights | MixedWeights) -> np.ndarray:
+        """Start a GEMM; return the codes of its outputs."""
+        layer = EngineStreams(x, weights, self.parameters)
+        await self.begin(x, weights, layer)
+        return await self.outputs(layer)
+
+    async def begin(self, x: Activations, weights: GroupedWeights | MixedWeights,
+                    layer: EngineStreams):
+        """Start a GEMM and send its operands."""
+        mixed = isinstance(weights, MixedWeights)
+        group = weights.wide.group if mixed else weights.group
+        await self.start(*x.q.shape, weights.shape[1], group=group,
+                         wide=weights.wide.shape[1] if mixed else 0)
+        await self.offer(layer)
+
+    async def idle(self):
+        """Assert that all has been taken and nothing more comes."""
+        await ClockCycles(self.dut.aclk, 300)
+        assert all(source.empty() and source.idle() for source in self.sources.values())
+        assert self.y.empty()
+        assert self.y.idle()
+        assert await self.read("STATUS") == 2, "idle and nothing else"
