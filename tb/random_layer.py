@@ -54,6 +54,7 @@ def random_activations(rng, p: ArrayParameters, m: int, k: int, group: int) -> A
 
 
 def steps(fmt: Format, codes):
-    """Numbers of codes in steps; infinities and NaN as 0."""
+    """Numbers of codes in steps; infinities and NaN as 0. Python's integers if they are large."""
     values = fmt.decode(codes)
-    return (np.where(np.isfinite(values), values, 0) / fmt.step).astype(np.int64)
+    values = np.where(np.isfinite(values), values, 0) / fmt.step
+    return values.astype(np.int64) if fmt.high < 1 << 62 else np.vectorize(int, [object])(values)
