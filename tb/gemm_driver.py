@@ -34,7 +34,7 @@ class GemmDriver:
         Clock(dut.aclk, PERIOD_NS, unit="ns").start()
         dut.aresetn.value = 0
         self.axil = AxiLiteMaster(dut, clock="aclk", reset="aresetn", active=0)
-        names = ["x", "w", "s", "sx", *["t"] * parameters.x_groups]
+        names = ["x", "w", "s", "sx", *["t"] * parameters.t_stream]
         self.sources = {name: AxiStreamSource(AxiStreamBus.from_prefix(dut, f"s_axis_{name}"),
                                               dut.aclk, dut.aresetn, reset_active_level=False)
                         for name in names}
