@@ -232,7 +232,8 @@ async def counters(dut):
 async def steady_rate(dut, decode):
     """At least 99 % of peak over output tiles and from one command to the next.
 
-    A row alone takes one item of weights in each cycle.
+    The first rows come one by one, and that is counted. A row alone takes one item of weights in
+    each cycle.
     """
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = GemmDriver(dut, P)

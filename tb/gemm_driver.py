@@ -40,6 +40,8 @@ class GemmDriver:
                         for name in names}
         self.y = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_y"), dut.aclk, dut.aresetn,
                                reset_active_level=False)
+        for port in (*self.sources.values(), self.y):
+            port.log.setLevel("WARNING")  # else it tells each frame
         cocotb.start_soon(self._watch())
 
     async def _watch(self):

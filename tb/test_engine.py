@@ -33,7 +33,7 @@ def test_engine(parameters):
 
 
 def test_steady_rate():
-    run(STEADY, count=2, limit=200, resets=1, steady=4096, passes=8)
+    run(STEADY, count=2, limit=200, resets=1, steady=4096, passes=32)
 
 
 @pytest.mark.full
