@@ -259,8 +259,8 @@ def _print(report: dict) -> None:
     for tile in tiles[1:]:
         table.add_column(f"ratio to {tile['set'].rpartition('_')[2]}", justify="right")
     rows = [("GE per MAC", "gates_per_mac", "{:.1f}"),
-            ("GE per MAC, PE alone", "pe_gates_per_mac", "{:.1f}"), ("um2 per MAC", "um2_per_mac", "{:.1f}"),
-            ("period, ns", "period_ns", "{:.2f}")]
+            ("GE per MAC, PE alone", "pe_gates_per_mac", "{:.1f}"),
+            ("um2 per MAC", "um2_per_mac", "{:.1f}"), ("period, ns", "period_ns", "{:.2f}")]
     rows = [(label, [tile[key] for tile in tiles], form) for label, key, form in rows]
     for kind in tiles[0]["fj_per_mac"]:
         rows.append((f"fJ per MAC, {kind} operands", [tile["fj_per_mac"][kind] for tile in tiles],
