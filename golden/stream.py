@@ -366,6 +366,11 @@ class EngineStreams(_Streams):
         return streams
 
     @property
+    def k(self) -> int:
+        """Length of a row of activations."""
+        return self._x.q.shape[1]
+
+    @property
     def beats(self) -> int:
         """Beats of the array that the GEMM takes."""
         return self.tiles * sum(self._beats)

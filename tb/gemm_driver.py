@@ -1,5 +1,7 @@
 """Driver of the GEMM engine: registers over AXI4-Lite, operands and outputs over AXI4-Stream."""
 
+import random
+
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
@@ -88,9 +90,24 @@ class GemmDriver:
         await self.write("CONTROL", 1)
 
     async def offer(self, layer: EngineStreams):
-        """Send a GEMM's operands, each stream on its own."""
-        for name, items in layer.payloads.items():
+        """Send a GEMM's operands, each stream on its own; what is past K is anything."""
+        for name, items in (layer.payloads | self._garbled(layer)).items():
             await self.send(name, items)
+
+    def _garbled(self, layer: EngineStreams) -> dict[str, list[int]]:
+        """Items of activations and weights with random bits in the lanes past K."""
+        p = self.parameters
+        k = layer.k
+        beats, streams = -(-k // p.lanes), {}
+        for name, bits, rows in (("x", p.x_input_format.bits, 1),
+                                 ("w", p.w_format.bits, p.columns)):
+            past = sum(((1 << bits) - 1) << bits * (row * p.lanes + lane) for row in range(rows)
+                       for lane in range(k - (beats - 1) * p.lanes, p.lanes))
+            streams[name] = [
+                item | (past & random.getrandbits(bits * rows * p.lanes)
+                        if index % beats == beats - 1 else 0)
+                for index, item in enumerate(layer.payloads[name])]
+        return streams
 
     async def send(self, name: str, items: list[int]):
         """Send items of a stream, the last one marked."""
