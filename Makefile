@@ -13,8 +13,8 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
-.PHONY: help setup sim test test-full verilog synth netlist-sim sets sizes figures registers \
-        lint clean distclean
+.PHONY: help setup sim test test-full verilog synth netlist-sim sets sizes figures formats \
+        registers lint clean distclean
 
 help:         ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,6 +49,9 @@ sizes: setup  ## Renew the table of sizes in README.md
 
 figures: setup  ## Renew the drawings in docs/figures
 	@$(MIXPE) figures
+
+formats: setup  ## Renew docs/formats.md, the formats and how they may be combined
+	@$(MIXPE) formats
 
 registers: setup  ## Renew docs/registers.md, and write a C header and SystemRDL
 	@$(MIXPE) registers --page docs/registers.md

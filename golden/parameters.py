@@ -8,7 +8,7 @@ from typing import Any
 
 from golden.formats import FORMATS, Format, aligned, signed_bits
 
-__all__ = ["ArrayParameters", "MACS", "SETS", "ACCUMULATE_LOOP", "DEQUANTISE_LATENCY",
+__all__ = ["ArrayParameters", "CHOICES", "MACS", "SETS", "ACCUMULATE_LOOP", "DEQUANTISE_LATENCY",
            "FLOAT_LATENCY", "RESCALE_LATENCY", "SCALE_LATENCY", "parameter_set"]
 
 #: Micro-architectures of the multiply-accumulate, and what each is.
@@ -20,6 +20,19 @@ MACS = {
     "shift":     "one shifted activation for each lane, negated or not (DenseShift)",
     "float":     "a product of significands by shift and add, shifted to its place in a "
                  "fixed-point accumulator (MixPE's W4A16)",
+}
+
+#: Values of each parameter that is chosen from a list.
+CHOICES: dict[str, tuple[str | bool, ...]] = {
+    "x": ("int8", "fp16", "bf16"),
+    "x_scale": ("token", "fp16", "bf16", "e8m0"),
+    "x_zero": (False, True),
+    "w": ("int2", "int3", "int4", "uint4", "int8", "ternary", "shift2", "shift3", "shift4",
+          "e2m1"),
+    "wide": (False, True),
+    "scale": ("fp16", "bf16", "e8m0", "e4m3"),
+    "y": ("fp32", "fp16", "bf16", "int8"),
+    "mac": tuple(MACS),
 }
 
 #: Cycles from reading an accumulator until its successor can be read.
@@ -116,13 +129,7 @@ class ArrayParameters:
         if not re.fullmatch("[a-z][a-z0-9_]{0,31}", str(self.name)):
             raise ValueError("Name must be a lower-case identifier of at most 32 characters, "
                              f"not {self.name!r}")
-        for field, choices in (
-                ("x", ("int8", "fp16", "bf16")), ("x_scale", ("token", "fp16", "bf16", "e8m0")),
-                ("w", ("int2", "int3", "int4", "uint4", "int8", "ternary", "shift2", "shift3",
-                       "shift4", "e2m1")),
-                ("scale", ("fp16", "bf16", "e8m0", "e4m3")),
-                ("y", ("fp32", "fp16", "bf16", "int8")), ("mac", tuple(MACS)),
-                ("x_zero", (False, True)), ("wide", (False, True))):
+        for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 raise ValueError(f"Parameter {field} must be one of "
                                  f"{', '.join(map(str, choices))}, not {getattr(self, field)!r}")
@@ -411,6 +418,22 @@ SETS = {parameters.name: parameters for parameters in (
                     mesh_columns=2, y_lanes=2),
     # Yosys' synth_ecp5 counts 12,400 LUTs with carries, half of an LFE5U-25F.
     ArrayParameters(name="fpga", lanes=8, tile_rows=2, tile_columns=2, mesh_columns=2),
+    # MixLLM (arXiv 2412.14590): output features of 8 and 4 bits, activations scaled by group.
+    ArrayParameters(name="mixed", x_scale="fp16", wide=True, lanes=16, tile_rows=4, tile_columns=4,
+                    mesh_columns=2, y_lanes=2),
+    # DenseShift (arXiv 2208.09708): weights ±1 to ±8, powers of two.
+    ArrayParameters(name="shift", w="shift3", mac="shift", lanes=16, tile_rows=4, tile_columns=4,
+                    y_lanes=2),
+    # MixPE's W4A16, exact, and the same with activations aligned to integers of 12 bits.
+    ArrayParameters(name="w4a16", x="fp16", mac="float", lanes=8, tile_rows=2, tile_columns=4),
+    ArrayParameters(name="w4a16_aligned", x="fp16", x_align=12, x_scale="e8m0", lanes=16,
+                    tile_rows=4, tile_columns=4, y_lanes=2),
+    # OCP Microscaling Formats 1.0: MXFP4 weights; activations of 8 bits, as those of MXINT8.
+    ArrayParameters(name="mxfp4", x="bf16", x_align=8, x_scale="e8m0", w="e2m1", scale="e8m0",
+                    y="bf16", lanes=8, tile_rows=4, tile_columns=4, group=32, y_lanes=2),
+    # NVIDIA's format: groups of 16 with e4m3 scales; the tensor's scale multiplies the tokens'.
+    ArrayParameters(name="nvfp4", w="e2m1", scale="e4m3", y="bf16", lanes=4, tile_rows=4,
+                    tile_columns=4, mesh_columns=2, group=16, y_lanes=2),
 )}
 
 

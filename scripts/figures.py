@@ -3,6 +3,7 @@
 from html import escape
 from pathlib import Path
 
+from golden.formats import signed_bits
 from golden.parameters import ArrayParameters
 from scripts.files import write
 
@@ -12,6 +13,9 @@ INK, FAINT, PAPER = "#1f2933", "#7b8794", "#ffffff"
 X, W, S, SUM, Y = "#2563a8", "#b4521e", "#7a4aa0", "#2f7d4f", "#a3194b"
 TINTS = {X: "#dbe8f6", W: "#f8e4d6", S: "#ebe0f3", SUM: "#dcefe3", Y: "#f7dbe5", INK: "#eef1f4"}
 GROUPS = (X, W, SUM)
+
+#: Distance between the streams of the rows' and the columns' scales.
+_BELOW_T = 56
 
 
 class Drawing:
@@ -85,7 +89,7 @@ class Drawing:
 
 
 def array(p: ArrayParameters) -> Drawing:
-    """Bands of tiles with row sums and feet, the output unit, and the five streams."""
+    """Bands of tiles with row sums and feet, the output unit, and the streams."""
     size, gap = 104, 34                     # of a tile, and between tiles
     west, north, foot = 372, 74, 84         # left edge of the tiles, height above them, of a foot
     band = north + p.mesh_rows * (size + gap) + foot + 78
@@ -104,8 +108,11 @@ def array(p: ArrayParameters) -> Drawing:
         _mesh(d, p, west, top, size, gap, north)
         _feet(d, p, west, top + north + p.mesh_rows * (size + gap), size, gap, foot, right)
         if index:
-            for x, (y, color) in zip((224, 212, 200), ((top + 30, W), (top + north + 22, X), (
-                    top + foot_y + foot - 18, S)), strict=True):
+            lines = [(224, top + 30, W), (212, top + north + 22, X),
+                     (200, top + foot_y + foot - 18, S)]
+            if p.x_groups:
+                lines.append((188, top + foot_y + foot - 18 - _BELOW_T, S))
+            for x, y, color in lines:
                 d.line((x, y - band), (x, y), (236, y), color=color, arrow=False)
                 d.dot(x, y - band, color)
     _array_outputs(d, p, right, foot_y + foot + 16, band)
@@ -114,19 +121,29 @@ def array(p: ArrayParameters) -> Drawing:
 
 def _array_inputs(d: Drawing, p: ArrayParameters, w: float, x: float, s: float) -> None:
     """Streams that enter in the west, at these heights."""
-    scale, zero = p.scale_format.bits, p.w_format.zero_bits
-    column = f"({scale} + {zero})" if zero else f"{scale}"
-    for name, y, color, bits, what in (
-            ("w", w, W, p.columns * p.lanes * p.w_format.bits,
-             f"{p.columns} columns x {p.lanes} x {p.w}"),
-            ("x", x, X, p.rows * p.lanes * p.x_format.bits,
-             f"{p.rows} rows x {p.lanes} x {p.x}"),
-            ("s", s, S, p.columns * (scale + zero) + 1,
-             f"{p.columns} columns x {column} + last")):
+    scale, zero = p.scale_format.bits, p.zero_bits
+    streams = [
+        ("w", w, W, p.columns * p.lanes * p.w_format.bits,
+         f"{p.columns} columns x {p.lanes} x {p.w}"),
+        ("x", x, X, p.rows * p.lanes * p.x_format.bits + 1,
+         f"{p.rows} rows x {p.lanes} x {p.x_format.name} + last"),
+        ("s", s, S, p.columns * (scale + zero) + p.wide + 1,
+         f"{p.columns} columns x {_sum(scale, zero)}{' + wide' * p.wide} + last")]
+    if p.x_groups:
+        scale = p.x_scale_format.bits if p.x_scale_format else 0
+        zero  = p.x_format.bits * p.x_zero
+        streams.append(("t", s - _BELOW_T, S, p.rows * (scale + zero),
+                        f"{p.rows} rows x {_sum(scale, zero)}"))
+    for name, y, color, bits, what in streams:
         d.text(24, y - 8, name, size=16, anchor="start", color=color, bold=True)
         d.text(46, y - 8, f"{bits:,} bits", anchor="start")
         d.text(24, y + 17, what, size=12, anchor="start", color=FAINT)
         d.line((24, y), (236, y), color=color, arrow=False)
+
+
+def _sum(scale: int, zero: int) -> str:
+    """Widths of a scale and a zero point."""
+    return f"({scale} + {zero})" if scale and zero else f"{scale or zero}"
 
 
 def _mesh(d: Drawing, p: ArrayParameters, west: float, top: float, size: int, gap: int,
@@ -143,7 +160,7 @@ def _mesh(d: Drawing, p: ArrayParameters, west: float, top: float, size: int, ga
     for i in range(p.mesh_rows):
         y = y0 + i * (size + gap)
         _delayed(d, (254, y + 22), (west, y + 22), i, X)
-        if p.w_format.max_zero:
+        if _row_sums(p):
             d.box(286, y + 48, 56, 44, "row", "sums", color=SUM, size=12)
             d.line((west, y + 70), (342, y + 70), color=X)
             below = y + size + gap + (48 if i < p.mesh_rows - 1 else 0)
@@ -159,6 +176,11 @@ def _mesh(d: Drawing, p: ArrayParameters, west: float, top: float, size: int, ga
                 d.line((x + 28, y + size), (x + 28, y + size + gap), color=W)
             if j < p.mesh_columns - 1:
                 d.line((x + size, y + 22), (x + size + gap, y + 22), color=X)
+
+
+def _row_sums(p: ArrayParameters) -> bool:
+    """Whether row sums stand beside the tiles: for zero points, or to find what is no number."""
+    return p.max_zero > 0 or not p.x_format.is_integer
 
 
 def _delayed(d: Drawing, start: tuple[float, float], end: tuple[float, float], cycles: int,
@@ -194,9 +216,9 @@ def _feet(d: Drawing, p: ArrayParameters, west: float, y: float, size: int, gap:
         d.line((x + 76, y + height), (x + 76, results), color=Y, arrow=False)
         if j:
             d.dot(x + 76, results, Y)
-        if j < p.mesh_columns - 1 and p.w_format.max_zero:
+        if j < p.mesh_columns - 1 and _row_sums(p):
             d.line((x + size + 8, y + 42), (x + size + gap - 8, y + 42), color=SUM)
-    if p.w_format.max_zero:
+    if _row_sums(p):
         d.line((314, y), (314, y + 42), (west - 8, y + 42), color=SUM)
     d.line((236, scales), (west + (p.mesh_columns - 1) * (size + gap) + 14, scales), color=S,
            arrow=False)
@@ -289,7 +311,8 @@ def tile(p: ArrayParameters) -> Drawing:
 
 def _micro_architecture(p: ArrayParameters):
     """Labels of a row's and a column's share, with their sums, and of an element's steps."""
-    pairs, planes = p.lanes // 2, p.w_format.bits
+    low, high = p.w_format.low, p.w_format.high
+    pairs, planes = p.lanes // 2, signed_bits(low, high) if low < 0 else high.bit_length()
     return {
         "pair_sum": (
             (("pair sums", "x0 + x1"), f"{pairs} sums of {p.x_format.bits + 1} bits, once a row"),
@@ -303,6 +326,16 @@ def _micro_architecture(p: ArrayParameters):
         "product": (None, None, (
             ("multipliers", f"{p.lanes} of {p.x_format.bits} x {planes} bits"),
             ("adders", f"{p.lanes} products + accumulator"))),
+        "shift": (None, None, (
+            ("shift and negate", f"{p.lanes} x ±(x << s)"),
+            ("compressor tree", f"{p.lanes} addends + accumulator"),
+            ("carry-propagate adder", f"{p.sum_bits} bits"))),
+        "float": (
+            (("significands,", "shifts"), f"{p.x_format.man_bits + 2} bits, signed, once a row"),
+            None,
+            (("shift and mask", f"{p.lanes * planes} x 0 or significand << b"),
+             ("shift", f"{p.lanes} products by their exponents"),
+             ("adders", f"{p.sum_bits} bits, with the accumulator"))),
     }[p.mac]
 
 

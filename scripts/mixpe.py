@@ -50,6 +50,15 @@ def sets(files):
 
 
 @cli.command()
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+              default="docs/formats.md", show_default=True, help="File that receives the page.")
+def formats(page):
+    """Write the page of formats and of how they may be combined."""
+    from scripts import formats
+    formats.main(page)
+
+
+@cli.command()
 @set_option()
 @output_option("build/verilog")
 def verilog(parameters, output):

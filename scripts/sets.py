@@ -12,13 +12,24 @@ __all__ = ["show"]
 
 
 def show(sets: Iterable[ArrayParameters]) -> None:
-    """Print a table of parameter sets."""
-    table = Table("set", "x, w, scale, y", "mac", "R x C x L", "mesh", "bands", "G",
-                  "sum, Σx, Σx(q-z)\nbits", "MAC\nper cycle", "full rate\nfrom K", box=box.SIMPLE)
+    """Print a table of the sets' formats, and one of their shapes."""
+    formats = Table("set", "x", "w", "scale", "y", "mac", "sum, Σx, Σx(q-z)\nbits", box=box.SIMPLE)
+    shapes  = Table("set", "R x C x L", "mesh", "bands", "G", "MAC\nper cycle", "full rate\nfrom K",
+                    box=box.SIMPLE)
     for p in sets:
-        table.add_row(
-            p.name, f"{p.x}, {p.w}, {p.scale}, {p.y}", p.mac,
-            f"{p.tile_rows} x {p.tile_columns} x {p.lanes}", f"{p.mesh_rows} x {p.mesh_columns}",
-            str(p.bands), str(p.group), f"{p.sum_bits}, {p.row_sum_bits}, {p.corrected_bits}",
-            f"{p.peak:,}", f"{p.full_rate_length:,}")
-    console.print(table)
+        formats.add_row(
+            p.name, _activations(p), f"{p.w}, uint8" if p.wide else p.w, p.scale, p.y, p.mac,
+            f"{p.joined_bits}, {p.row_sum_bits}, {p.corrected_bits}")
+        shapes.add_row(
+            p.name, f"{p.tile_rows} x {p.tile_columns} x {p.lanes}",
+            f"{p.mesh_rows} x {p.mesh_columns}", str(p.bands), str(p.group), f"{p.peak:,}",
+            f"{p.full_rate_length:,}")
+    console.print(formats)
+    console.print(shapes)
+
+
+def _activations(p: ArrayParameters) -> str:
+    """Format of the activations, and what each of their groups has."""
+    own = [f"{p.x_scale} scales"] if p.x_scale_format else []
+    own += ["zero points"] if p.x_zero else []
+    return ", ".join([f"{p.x} as {p.x_align} bits" if p.x_align else p.x, *own])

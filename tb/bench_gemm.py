@@ -2,8 +2,11 @@
 
 import cocotb
 import numpy as np
+from cocotb.triggers import ClockCycles
 
 from golden.gemm import gemm
+from golden.stream import EngineStreams
+from hdl.engine import COMMANDS
 from tb.gemm_driver import GemmDriver
 from tb.random_layer import random_layer
 from tb.settings import SETTINGS, parameters
@@ -56,3 +59,180 @@ async def shapes(dut, stalls):
     await bench.idle()
     assert await bench.read("ERROR") == 0
     assert await bench.read("DONE") == SETTINGS["count"]
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+@cocotb.parametrize(soft=[False, True])
+async def reset_in_the_middle(dut, soft):
+    """After either reset, at any time, nothing of the past is left, but for registers."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    shape = (P.rows + 1, 2 * P.group + 1, P.columns + 1)
+    for _ in range(SETTINGS["resets"]):
+        x, weights = random_layer(rng, P, *shape)
+        layer = EngineStreams(x, weights, P)
+        await bench.begin(x, weights, layer)
+        await ClockCycles(dut.aclk, int(rng.integers(1, 2 * layer.beats)))
+        for port in (*bench.sources.values(), bench.y):
+            port.clear()
+        if soft:
+            bench.soft_reset = True
+            await bench.write("CONTROL", 2)
+            assert await bench.read("M") == shape[0]
+            bench.soft_reset = False
+            await bench.abandon()
+        else:
+            await bench.reset()
+            assert await bench.read("M") == 0
+        await compare(bench, rng, *shape)
+    await bench.idle()
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def shapes_that_break_a_rule(dut):
+    """A bad shape sets its error and the interrupt, and is dropped; the next one runs."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    await bench.write("IRQ_ENABLE", 2)
+    beats = P.x_depth * P.lanes
+    good = {"m": 1, "k": 2 * P.group, "n": 1}
+    bad = [{"m": 0}, {"k": 0}, {"n": 0}, {"wide": 2}, {"group": 0}, {"group": P.group + P.lanes},
+           {"group": P.least_group - P.lanes}, {"group": P.least_group + 1}, {"k": beats + 1},
+           {"m": P.rows * P.x_depth + 1}, {"m": (1 << 24) - 1, "k": (1 << 24) - 1},
+           {"k": P.group + 1, "group": P.group + 1}]
+    if P.w_depth < P.x_depth // 2:
+        bad.append({"m": P.rows + 1, "k": P.w_depth * P.lanes + 1})
+    if not P.wide:
+        bad.append({"wide": 1})
+    for change in bad:
+        await bench.start(**good | change)
+        await ClockCycles(dut.aclk, 400)
+        assert await bench.read("ERROR") == bench.mask("ERROR", "bad_shape"), change
+        assert dut.interrupt.value == 1
+        assert await bench.read("STATUS") == 2
+        await bench.write("ERROR", (1 << 32) - 1)
+        await bench.write("IRQ_STATUS", 3)
+        await ClockCycles(dut.aclk, 3)
+        assert dut.interrupt.value == 0
+    await compare(bench, rng, P.rows, P.group, P.columns)
+    await bench.idle()
+    assert await bench.read("ERROR") == 0
+    assert await bench.read("DONE") == 1
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def queue_of_commands(dut):
+    """Commands run in order; one too many is refused, and those that wait are unaffected."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    await bench.write("IRQ_ENABLE", 1)
+    layers = []
+    while not await bench.read("ERROR"):
+        shape = (int(rng.integers(1, P.rows + 2)), P.group, int(rng.integers(1, 2 * P.columns)))
+        layers.append(random_layer(rng, P, *shape))
+        await bench.start(*shape)
+        await ClockCycles(dut.aclk, 400)
+    layers.pop()
+    assert await bench.read("ERROR") == bench.mask("ERROR", "start_refused")
+    assert len(layers) == COMMANDS + 2
+    status = await bench.read("STATUS")
+    assert status & 7 == 0b101
+    assert status >> 8 == len(layers) - 1
+    streams = [EngineStreams(*layer, P) for layer in layers]
+    for layer in streams:
+        await bench.offer(layer)
+    for layer, (x, weights) in zip(streams, layers, strict=True):
+        np.testing.assert_array_equal(await bench.outputs(layer), gemm(x, weights, y=P.y))
+    await bench.idle()
+    assert dut.interrupt.value == 1
+    assert await bench.read("DONE") == len(layers)
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def ends_of_streams(dut):
+    """TLAST too early, or not at all, is told and changes nothing."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    for name in bench.sources:
+        layers = [random_layer(rng, P, P.rows, 2 * P.group, P.columns) for _ in range(2)]
+        streams = [EngineStreams(*layer, P) for layer in layers]
+        for x, weights in layers:
+            await bench.start(*x.q.shape, weights.shape[1])
+        frames = {other: [layer.payloads[other] for layer in streams] for other in bench.sources}
+        # The first command's end lacks it; the second has one in its middle.
+        first, second = frames[name]
+        frames[name] = [first + second[:1], second[1:]]
+        for other, parts in frames.items():
+            for part in parts:
+                await bench.send(other, part)
+        for layer, (x, weights) in zip(streams, layers, strict=True):
+            np.testing.assert_array_equal(await bench.outputs(layer), gemm(x, weights, y=P.y))
+        expected = bench.mask("ERROR", f"{name}_last_missing")
+        expected |= bench.mask("ERROR", f"{name}_last_unexpected")
+        assert await bench.read("ERROR") == expected, name
+        await bench.write("ERROR", expected)
+    await bench.idle()
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def counters(dut):
+    """Each counter counts what the register table says; the beats are those predicted."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    shares = [0, 0.1, 0.2, 0.5, 1] if P.wide else [0]
+    n = 5 * P.columns + 3
+    for share in shares:
+        await bench.write("CONTROL", 4)
+        wide = round(share * n)
+        x, weights = random_layer(rng, P, P.rows + 1, P.group + 1, n, wide=wide)
+        layer = EngineStreams(x, weights, P)
+        np.testing.assert_array_equal(await bench.run(x, weights), gemm(x, weights, y=P.y))
+        await ClockCycles(dut.aclk, 50)
+        passes = -(-wide // (P.columns // 2)) + -(-(n - wide) // P.columns)
+        assert await bench.read("BUSY") == passes * 2 * (P.beats + P.least_beats)
+        assert await bench.read("WORDS_X") == len(layer.payloads["x"])
+        assert await bench.read("WORDS_W") == len(layer.payloads["w"])
+        size = [min(P.columns // 2, wide - start) for start in range(0, wide, P.columns // 2)]
+        size += [min(P.columns, n - wide - start) for start in range(0, n - wide, P.columns)]
+        beats = sum(-(-each // P.y_lanes) for each in size)
+        assert await bench.read("WORDS_Y") == (P.rows + 1) * beats
+        assert await bench.read("DONE") == 1
+        stalls = sum([await bench.read(f"STALL_{name}") for name in ("X", "W", "S", "SX", "T",
+                                                                     "Y")])
+        assert 0 < await bench.read("CYCLES") - await bench.read("BUSY") - stalls < 400
+    await bench.idle()
+
+
+@cocotb.test(timeout_time=200, timeout_unit="ms", skip="steady" not in SETTINGS)
+@cocotb.parametrize(decode=[False, True])
+async def steady_rate(dut, decode):
+    """At least 99 % of peak over output tiles and from one command to the next.
+
+    A row alone takes one item of weights in each cycle.
+    """
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    m, k, n = (1, SETTINGS["steady"], 16 * P.columns) if decode else (
+        2 * P.rows, SETTINGS["steady"], SETTINGS["passes"] * P.columns)
+    layers = [random_layer(rng, P, m, k, n) for _ in range(2)]
+    streams = [EngineStreams(*layer, P) for layer in layers]
+    for layer in streams:
+        await bench.offer(layer)
+        await bench.start(m, k, n)
+    while not await bench.read("BUSY"):
+        pass
+    before = await bench.read("BUSY")
+    await bench.write("CONTROL", 4)
+    for layer, (x, weights) in zip(streams, layers, strict=True):
+        np.testing.assert_array_equal(await bench.outputs(layer), gemm(x, weights, y=P.y))
+    await bench.idle()
+    busy, cycles = await bench.read("BUSY"), await bench.read("CYCLES")
+    assert sum(layer.beats for layer in streams) - before - 10 <= busy
+    dut._log.info("%.2f %% of %d cycles", 100 * busy / cycles, cycles)
+    assert busy >= 0.99 * cycles

@@ -5,7 +5,7 @@ import numpy as np
 
 from tb.random_layer import steps
 from tb.settings import SETTINGS, parameters
-from tb.tile_driver import LATENCY, drain, expected
+from tb.tile_driver import LATENCY, drain, expected, signed_fields
 
 P = parameters()
 
@@ -17,7 +17,10 @@ def extreme_codes(fmt):
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def every_product(dut):
-    """The lanes of each element multiply all pairs of codes between them."""
+    """The lanes of each element multiply all pairs of codes between them.
+
+    Codes of infinities and NaN are among them and add nothing.
+    """
     pairs = 1 << P.x_format.bits + P.w_format.bits
     count = min(-(-pairs // P.lanes), SETTINGS.get("groups", pairs))
     index = np.arange(count)[:, None] * P.lanes + np.arange(P.lanes)
@@ -52,8 +55,9 @@ async def groups_follow_without_a_bubble(dut):
     w = rng.integers(0, 1 << P.w_format.bits, (cycles, P.tile_columns, P.lanes))
     last = np.zeros(cycles, dtype=bool)
     last[np.cumsum(rng.integers(min(P.tile_rows, P.beats), P.beats + 1, cycles // P.beats))] = True
-    limit = 1 << P.sum_bits - 1
-    above = rng.integers(-limit, limit, (cycles, P.tile_columns))
+    size = -(-P.sum_bits * P.tile_columns // 8)
+    above = signed_fields([int.from_bytes(rng.bytes(size)) for _ in range(cycles)], P.sum_bits,
+                          P.tile_columns)
 
     actual = await drain(dut, P, x, w, last, above)
 

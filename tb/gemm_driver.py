@@ -88,9 +88,23 @@ class GemmDriver:
     async def offer(self, layer: EngineStreams):
         """Send a GEMM's operands, each stream on its own."""
         for name, items in layer.payloads.items():
-            size = len(getattr(self.dut, f"s_axis_{name}_tdata")) // 8
-            frame = b"".join(item.to_bytes(size, "little") for item in items)
-            await self.sources[name].send(frame)
+            await self.send(name, items)
+
+    async def send(self, name: str, items: list[int]):
+        """Send items of a stream, the last one marked."""
+        size = len(getattr(self.dut, f"s_axis_{name}_tdata")) // 8
+        await self.sources[name].send(b"".join(item.to_bytes(size, "little") for item in items))
+
+    async def abandon(self):
+        """Begin anew after a soft reset, which the drivers do not see."""
+        for port in (*self.sources.values(), self.y):
+            port.assert_reset()
+        await ClockCycles(self.dut.aclk, 2)
+        self.y.clear()
+
+    def mask(self, register: str, field: str) -> int:
+        """Bit of a register."""
+        return next(each.mask for each in self.registers[register].fields if each.name == field)
 
     async def outputs(self, layer: EngineStreams) -> np.ndarray:
         """Codes of a GEMM's outputs, shape (M, N)."""

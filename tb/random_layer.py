@@ -32,7 +32,7 @@ def random_weights(rng, p: ArrayParameters, k: int, n: int, group: int) -> Group
 
 
 def random_activations(rng, p: ArrayParameters, m: int, k: int, group: int) -> Activations:
-    """Codes of every kind; a group in fifty of floats has an infinity or NaN."""
+    """Codes of every kind; one token in eight has an infinity or NaN, if there are such."""
     fmt, count = p.x_format, groups(k, group)
     options = {"group": group}
     if p.x_zero:
@@ -41,7 +41,7 @@ def random_activations(rng, p: ArrayParameters, m: int, k: int, group: int) -> A
         scales = np.abs(rng.normal(size=(m, count))) * 0.1
         scales = p.x_scale_format.encode(scales)
         special = (1 << p.x_scale_format.bits) - 1
-        scales = np.where(rng.random((m, count)) < 0.02, special, scales)
+        scales = np.where(rng.random((m, count)) < 0.125 / max(1, count), special, scales)
         options |= {"group_scale": p.x_scale, "group_scales": scales}
     if fmt.is_integer:
         q = rng.integers(fmt.low, fmt.high + 1, (m, k))
@@ -49,11 +49,13 @@ def random_activations(rng, p: ArrayParameters, m: int, k: int, group: int) -> A
         # Wide-spread numbers, subnormal ones among them.
         spread = np.where(rng.random((m, k)) < 0.1, 2.0**-20, 1)
         q = fmt.encode(rng.normal(size=(m, k)) * spread * rng.lognormal(0, 3, (m, 1)))
-        q = np.where(rng.random((m, k)) < 0.02 / group, fmt.infinity + rng.integers(0, 2), q)
+        special = fmt.infinity + rng.integers(0, 2, (m, k))
+        q = np.where(rng.random((m, k)) < 0.125 / max(1, k), special, q)
     return Activations(q, rng.lognormal(-3, 1, m).astype(np.float32), fmt, **options)
 
 
 def steps(fmt: Format, codes):
-    """Numbers of codes in steps; infinities and NaN as 0."""
+    """Numbers of codes in steps; infinities and NaN as 0. Python's integers if they are large."""
     values = fmt.decode(codes)
-    return (np.where(np.isfinite(values), values, 0) / fmt.step).astype(np.int64)
+    values = np.where(np.isfinite(values), values, 0) / fmt.step
+    return values.astype(np.int64) if fmt.high < 1 << 62 else np.vectorize(int, [object])(values)

@@ -202,7 +202,7 @@ def test_help(tmp_path):
     assert (process.stderr, process.returncode) == ("", 0)
     commands = process.stdout.partition("Commands:\n")[2].splitlines()
     assert {line.split()[0] for line in commands} >= {
-        "netlist-sim", "registers", "sets", "sim", "sizes", "synth", "verilog"}
+        "formats", "netlist-sim", "registers", "sets", "sim", "sizes", "synth", "verilog"}
     bare = run(cwd=tmp_path)
     assert (bare.stdout, bare.stderr, bare.returncode) == ("", process.stdout, 2)
 
@@ -212,10 +212,11 @@ def test_sets(tmp_path):
     process = run("sets", "mine.toml", cwd=tmp_path)
     assert (process.stderr, process.returncode) == ("", 0)
     rows = [line.split() for line in process.stdout.splitlines() if line.strip()]
-    assert [row[0] for row in rows if row[0] in {*SETS, "mine"}] == [*SETS, "mine"]
-    tiny = next(row for row in rows if row[0] == "tiny")
-    assert "uint4," in tiny
-    assert "128" in tiny  # multiply-accumulates per cycle
+    named = [row for row in rows if row[0] in {*SETS, "mine"}]
+    assert [row[0] for row in named] == 2 * [*SETS, "mine"]
+    formats, shapes = (row for row in named if row[0] == "tiny")
+    assert formats == ["tiny", "int8", "uint4", "fp16", "fp32", "pair_sum", "16,", "12,", "17"]
+    assert shapes == ["tiny", "2", "x", "2", "x", "4", "2", "x", "2", "2", "16", "128", "112"]
 
 
 def test_verilog(tmp_path):

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from golden.parameters import SETS, parameter_set
-from hdl.array import Array, s_layout
+from hdl.array import Array, s_layout, w_layout, x_layout
 from hdl.export import description
-from hdl.mac import mac
 from hdl.output import y_layout
+from scripts import formats
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -82,6 +82,10 @@ def test_targets_exist():
     assert set(re.findall(r"\b([A-Z]{3,})=", README)) <= variables
 
 
+def test_page_of_formats_is_current():
+    assert (ROOT / "docs" / "formats.md").read_text() == formats.page(), "run `make formats`"
+
+
 def test_help_is_the_real_one():
     (shown,) = [block for block in blocks(README) if block.startswith("$ make help\n")]
     assert shown == "$ make help\n" + run("make", "--no-print-directory", "help")
@@ -105,8 +109,7 @@ def test_table_of_ports_is_the_arrays():
         assert payload["direction"].startswith(direction)
         assert f"{payload['width']:,}" == tiny
     p = SETS["edge"]
-    widths = [p.rows * mac(p).x.size, p.columns * mac(p).w.size, s_layout(p).size, 32,
-              y_layout(p).size]
+    widths = [x_layout(p).size, w_layout(p).size, s_layout(p).size, 32, y_layout(p).size]
     assert [row[3] for row in rows] == [f"{width:,}" for width in widths]
 
 

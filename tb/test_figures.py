@@ -6,9 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from golden.parameters import DEQUANTISE_LATENCY, RESCALE_LATENCY, SETS
-from hdl.array import s_layout
-from hdl.mac import mac
+from golden.parameters import RESCALE_LATENCY, SETS
+from hdl.array import s_layout, t_layout, w_layout, x_layout
 from hdl.output import y_layout
 from scripts.figures import FIGURES, main, sends
 
@@ -18,6 +17,7 @@ TINY = SETS["tiny"]
 PARAMETERS = [
     *SETS.values(),
     TINY.baseline(),
+    TINY.replace(name="everything", wide=True, x_zero=True, x_scale="fp16"),
     TINY.replace(name="three_bands", bands=3, w="int4"),
     TINY.replace(name="long_groups", group=4096, lanes=8),
     TINY.replace(name="one", lanes=1, tile_rows=1, tile_columns=1, mesh_rows=1, mesh_columns=1,
@@ -53,8 +53,11 @@ def test_text_lies_inside_and_apart(name, parameters):
 def test_array_shows_the_widths_of_its_streams(parameters):
     p = parameters
     texts = [text for *_, text in FIGURES["array"](p).texts]
-    for name, width in {"x": p.rows * mac(p).x.size, "w": p.columns * mac(p).w.size,
-                        "s": s_layout(p).size, "sx": 32, "y": y_layout(p).size}.items():
+    widths = {"x": x_layout(p).size, "w": w_layout(p).size, "s": s_layout(p).size, "sx": 32,
+              "y": y_layout(p).size}
+    if p.x_groups:
+        widths["t"] = t_layout(p).size
+    for name, width in widths.items():
         assert texts[texts.index(name) + 1] == f"{width:,} bits"
 
 
@@ -66,7 +69,7 @@ def test_feet_take_a_group_as_the_latency_says(parameters):
         assert list(rows) == list(reversed(range(p.band_rows)))
         assert cycles == tuple(range(cycles[0], cycles[0] + p.band_rows))
         # From the last row, the latency is that of the other columns and of two pipelines.
-        rest = p.mesh_columns - 1 + DEQUANTISE_LATENCY + 1 + RESCALE_LATENCY
+        rest = p.mesh_columns - 1 + p.dequantise_latency + 1 + RESCALE_LATENCY
         assert cycles[-1] + rest == (group + 1) * p.beats - 1 + p.latency
 
 

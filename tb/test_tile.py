@@ -8,6 +8,7 @@ from hdl.tile import Tile
 from tb.runner import simulate
 
 SHAPE = {"lanes": 4, "tile_rows": 2, "tile_columns": 3, "group": 16}
+ELEMENT = SHAPE | {"tile_rows": 1, "tile_columns": 1}
 SCALAR = {"lanes": 1, "tile_rows": 1, "tile_columns": 1, "group": 8}
 
 TILES = [
@@ -16,7 +17,28 @@ TILES = [
       for mac in ("shift_add", "pair_sum", "product") for w in ("int4", "uint4", "int8")),
     *(ArrayParameters(name=f"scalar_{mac}_{w}", mac=mac, w=w, **SCALAR)
       for mac in ("shift_add", "product") for w in ("int4", "uint4")),
+    *(ArrayParameters(name=f"{mac}_{w}", mac=mac, w=w, **SHAPE) for mac, w in (
+        ("pair_sum", "int2"), ("shift_add", "int3"), ("pair_sum", "ternary"), ("shift", "shift3"),
+        ("product", "shift4"), ("pair_sum", "e2m1"))),
+    ArrayParameters(name="aligned", x="bf16", x_align=12, x_scale="e8m0", w="e2m1", **SHAPE),
 ]
+
+#: The other micro-architectures of these formats.
+OTHERS = [
+    ArrayParameters(name=f"{mac}_{w}", mac=mac, w=w, **SHAPE)
+    for mac in ("shift_add", "pair_sum", "product", "shift")
+    for w in ("int2", "int3", "ternary", "shift2", "shift3", "shift4", "e2m1")
+    if (mac != "shift" or w.startswith("shift"))
+    and f"{mac}_{w}" not in [p.name for p in TILES]
+] + [ArrayParameters(name=f"aligned_{x_align}_{mac}", x="fp16", x_align=x_align, x_scale="e8m0",
+                     mac=mac, **SHAPE)
+     for mac in ("shift_add", "pair_sum", "product") for x_align in (3, 12, 24)
+] + [ArrayParameters(name=f"float_{x}_{w}", x=x, mac="float", w=w, **SHAPE)
+     for x in ("fp16", "bf16") for w in ("int8", "ternary", "shift4", "e2m1")]
+
+#: MixPE's W4A16, one element.
+FLOATS = [ArrayParameters(name=f"{x}_{w}", x=x, mac="float", w=w, **ELEMENT)
+          for x, w in (("fp16", "uint4"), ("bf16", "int4"))]
 
 
 @pytest.mark.parametrize("parameters", TILES, ids=lambda parameters: parameters.name)
@@ -27,7 +49,20 @@ def test_tile(parameters):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("parameters", [p for p in TILES if p.w == "int8"],
+@pytest.mark.parametrize("parameters", OTHERS, ids=lambda parameters: parameters.name)
+def test_other_tiles(parameters):
+    test_tile(parameters)
+
+
+@pytest.mark.parametrize("parameters", FLOATS, ids=lambda parameters: parameters.name)
+def test_sixteenth_of_the_float_products(parameters):
+    tile = Tile(parameters)
+    simulate(verilog(tile), tile.module, "tb.bench_tile", parameters=parameters.to_dict(),
+             groups=1 << 14)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("parameters", [*FLOATS, *(p for p in TILES if p.w == "int8")],
                          ids=lambda parameters: parameters.name)
 def test_every_pair_of_codes(parameters):
     tile = Tile(parameters)

@@ -4,19 +4,26 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from golden.parameters import ArrayParameters
-from golden.stream import pack, unpack
+from golden.stream import pack
 from tb.random_layer import steps
 from tb.stream import reset, start_clock
 
-__all__ = ["LATENCY", "drain", "expected"]
+__all__ = ["LATENCY", "drain", "expected", "signed_fields"]
 
 #: Cycles from operands to the bottom row's sum.
 LATENCY = 3
 
 
-def sign_extended(values, bits: int):
-    """Two's complement values of unsigned fields."""
-    return values - ((values >> bits - 1) << bits)
+def integer_type(bits: int):
+    """Type of an array of signed integers; Python's if they have more than 64 bits."""
+    return np.int64 if bits <= 64 else object
+
+
+def signed_fields(words: list[int], bits: int, count: int):
+    """Two's complement fields of words, the lowest first; shape (words, count)."""
+    half = 1 << bits - 1
+    return np.array([[((word >> bits * field) + half) % (1 << bits) - half
+                      for field in range(count)] for word in words], dtype=integer_type(bits))
 
 
 async def drain(dut, parameters: ArrayParameters, x, w, last, above):
@@ -41,18 +48,18 @@ async def drain(dut, parameters: ArrayParameters, x, w, last, above):
         dut.drain_i.value = above_beat
         await RisingEdge(dut.clk)
         drained.append(int(dut.drain_o.value))
-    return sign_extended(unpack(drained, p.sum_bits, p.tile_columns), p.sum_bits)
+    return signed_fields(drained, p.sum_bits, p.tile_columns)
 
 
 def expected(parameters: ArrayParameters, x, w, last, above):
     """The same by definition: products by numpy, shadows as a shift register."""
     p = parameters
-    totals = np.einsum("trl,tcl->trc", steps(p.x_format, x), steps(p.w_format, w))
-    shadow = np.zeros((p.tile_rows, p.tile_columns), dtype=np.int64)
+    totals = steps(p.x_format, x) @ steps(p.w_format, w).swapaxes(1, 2)
+    shadow = np.zeros((p.tile_rows, p.tile_columns), dtype=integer_type(p.sum_bits))
     acc = np.zeros_like(shadow)
-    drained = np.zeros((len(x), p.tile_columns), dtype=np.int64)
+    drained = np.zeros((len(x), p.tile_columns), dtype=shadow.dtype)
     for cycle in range(len(x) - LATENCY + 1):
-        acc += totals[cycle]
+        acc = acc + totals[cycle]
         bottom = shadow[-1].copy()
         if last[cycle]:
             shadow, acc = acc, np.zeros_like(acc)

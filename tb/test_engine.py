@@ -1,0 +1,42 @@
+"""The GEMM engine through its ports, with buffers of the least sizes that make sense."""
+
+import pytest
+
+from golden.parameters import SETS, ArrayParameters
+from hdl.export import verilog
+from hdl.gemm import Gemm
+from tb.runner import simulate
+
+TINY = SETS["tiny"].replace(x_depth=64, w_depth=32)
+
+#: Rates need groups that are long against rows.
+STEADY = ArrayParameters(name="steady", lanes=16, tile_rows=2, tile_columns=4, group=128)
+
+ENGINES = [
+    TINY,
+    TINY.replace(name="mixed", wide=True, x_zero=True, x_scale="fp16"),
+    TINY.replace(name="float", x="fp16", mac="float", w="int4", lanes=2, bands=1),
+]
+
+
+def run(parameters, **settings):
+    """Simulate; return the number of tests."""
+    engine = Gemm(parameters)
+    return simulate(verilog(engine), engine.module, "tb.bench_gemm",
+                    parameters=parameters.to_dict(), **settings)
+
+
+@pytest.mark.parametrize("parameters", ENGINES, ids=lambda parameters: parameters.name)
+def test_engine(parameters):
+    run(parameters, count=4, limit=60, resets=4)
+
+
+def test_steady_rate():
+    run(STEADY, count=2, limit=200, resets=1, steady=4096, passes=8)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("parameters", [TINY.replace(x_depth=8192, w_depth=1024), *ENGINES[1:]],
+                         ids=lambda parameters: parameters.name)
+def test_many_shapes(parameters):
+    run(parameters, count=70, limit=600, resets=40)
