@@ -135,7 +135,7 @@ class ArrayParameters:
                                  f"{', '.join(map(str, choices))}, not {getattr(self, field)!r}")
         for field, low, high in (("lanes", 1, 256), ("tile_rows", 1, 64), ("tile_columns", 1, 64),
                                  ("mesh_rows", 1, 64), ("mesh_columns", 1, 64), ("bands", 1, 64),
-                                 ("group", 1, 65536), ("y_lanes", 1, 64), ("x_align", 0, 24),
+                                 ("group", 1, 32768), ("y_lanes", 1, 64), ("x_align", 0, 24),
                                  ("x_depth", 2, 65536), ("w_depth", 2, 65536)):
             value = getattr(self, field)
             if type(value) is not int or not low <= value <= high:
@@ -291,6 +291,11 @@ class ArrayParameters:
         return aligned(self.x_align) if self.x_align else FORMATS[self.x]
 
     @property
+    def x_input_format(self) -> Format:
+        """Format of the activations that enter the engine, which aligns them if need be."""
+        return FORMATS[self.x]
+
+    @property
     def x_scale_format(self) -> Format | None:
         """Format of the activations' group scales, if they have any."""
         return None if self.x_scale == "token" else FORMATS[self.x_scale]
@@ -314,6 +319,11 @@ class ArrayParameters:
     def x_groups(self) -> bool:
         """Whether the activations of a group have a scale or a zero point of their own."""
         return self.x_scale != "token" or self.x_zero
+
+    @property
+    def t_stream(self) -> bool:
+        """Whether the engine takes such; those of aligned activations it finds itself."""
+        return self.x_groups and not self.x_align
 
     @property
     def max_zero(self) -> int:

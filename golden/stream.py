@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from golden.formats import Format
 from golden.mixed import MixedWeights
 from golden.parameters import ArrayParameters
 from golden.quantise import Activations, GroupedWeights, groups
@@ -138,9 +139,10 @@ class _Streams:
     def __init__(self, x: Activations, weights: GroupedWeights | MixedWeights,
                  parameters: ArrayParameters):
         self._x, self._p = x, parameters
-        if x.fmt != parameters.x_format:
+        fmt = self._x_format(parameters)
+        if x.fmt != fmt:
             raise ValueError(f"Format of the activations must be that of the set "
-                             f"{parameters.name}, {parameters.x_format.name}, not {x.fmt.name}")
+                             f"{parameters.name}, {fmt.name}, not {x.fmt.name}")
         if x.zeros is not None and not parameters.x_zero:
             raise ValueError(f"Activations must have no zero points for set {parameters.name}")
         if x.group_scales is not None and x.group_scale != parameters.x_scale:
@@ -160,6 +162,11 @@ class _Streams:
         self._beats = group_beats(weights.shape[0], self._group, parameters)
         self._blocks = [slice(row, row + parameters.rows)
                         for row in range(0, len(x.q), parameters.rows)]
+
+    @staticmethod
+    def _x_format(parameters: ArrayParameters) -> Format:
+        """Format of the activations that are sent."""
+        return parameters.x_format
 
     @property
     def tiles(self) -> int:
@@ -331,8 +338,12 @@ class EngineStreams(_Streams):
     Parameters
     ----------
     x, weights, parameters
-        As of :class:`LayerStreams`.
+        As of :class:`LayerStreams`; but activations that the engine aligns are floats.
     """
+
+    @staticmethod
+    def _x_format(parameters: ArrayParameters) -> Format:
+        return parameters.x_input_format
 
     @cached_property
     def payloads(self) -> dict[str, list[int]]:
@@ -343,13 +354,13 @@ class EngineStreams(_Streams):
                              for codes in (x.codes, *(each.codes.T for each in self._passes)))
         entry = p.scale_format.bits + p.zero_bits
         streams = {
-            "x":  pack(x_codes.reshape(-1, p.lanes), p.x_format.bits),
+            "x":  pack(x_codes.reshape(-1, p.lanes), p.x_input_format.bits),
             "w":  [item for codes in w_codes for item in _beats(codes, p.lanes, p.w_format.bits)],
             "s":  [item for each in self._passes
                    for item in pack(each.scales | each.zeros << p.scale_format.bits, entry)],
             "sx": self._sx.view(np.uint32).tolist(),
         }
-        if p.x_groups:
+        if p.t_stream:
             entries, width = self._t_entries()
             streams["t"] = pack(entries.reshape(-1, 1), width)
         return streams

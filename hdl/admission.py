@@ -38,7 +38,7 @@ class Admission(Block):
     more than N, or not 0 without ``parameters.wide``; the group size is no multiple of L, or not
     from ``least_group`` to ``group``, and below K; K is more than that one group; the blocks of
     activations do not fit in ``x_depth`` beats, or the weights of one pass in ``w_depth`` though
-    there are several blocks.
+    there are several blocks, a short group counting as ``least_beats``.
 
     Parameters
     ----------
@@ -95,7 +95,8 @@ class Admission(Block):
                     steps.eq(COUNT.width)]
 
         rest    = Mux(remainder < p.least_beats, p.least_beats, remainder)
-        limited = Signal()  # several blocks wait for the weights of a pass
+        needed  = Signal(COUNT)  # beats of all blocks
+        limited = Signal()       # several blocks wait for the weights of a pass
         with m.FSM():
             with m.State("check"):
                 with m.If(self.i.valid & impossible):
@@ -147,11 +148,12 @@ class Admission(Block):
             with m.State("capacity"):
                 # Short factors, as long ones do not fit anyway.
                 bits    = range(p.x_depth + 1)
-                factors = [value[:Shape.cast(bits).width] for value in (
-                    command.blocks, command.beats, command.groups)]
+                blocks, beats, groups, padded = (value[:Shape.cast(bits).width] for value in (
+                    command.blocks, command.beats, command.groups, command.padded_beats))
                 m.d.sync += [
-                    command.x_items.eq(factors[0] * factors[1]),
-                    command.t_items.eq(factors[0] * factors[2]),
+                    command.x_items.eq(blocks * beats),
+                    command.t_items.eq(blocks * groups),
+                    needed.eq(blocks * padded),
                 ]
                 with m.If((command.blocks > p.x_depth) | (command.padded_beats > p.x_depth)
                           | (limited & (command.padded_beats > p.w_depth))):
@@ -160,7 +162,7 @@ class Admission(Block):
                 with m.Else():
                     m.next = "offer"
             with m.State("offer"):
-                fit = command.x_items <= p.x_depth
+                fit = needed <= p.x_depth
                 m.d.comb += [
                     self.o.valid.eq(fit),
                     self.bad.eq(~fit),

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.parameters import ArrayParameters
 from hdl.admission import Admission, command_layout, shape_layout
+from hdl.aligner import Aligner
 from hdl.array import Array, s_layout
 from hdl.block import Block, Use
 from hdl.channel import COUNT, Channel
@@ -22,16 +23,16 @@ def channel_widths(parameters: ArrayParameters) -> dict[str, int]:
 
     ``x``: L activations of one row; ``w``: L weights of each column; ``s``: scale and zero point
     of each column in a group; ``sx``: scale of a row; ``t``: scale and zero point of a row in a
-    group, if there are any.
+    group, if there are any but those that the aligner finds.
     """
     p = parameters
     widths = {
-        "x":  p.x_format.bits * p.lanes,
+        "x":  p.x_input_format.bits * p.lanes,
         "w":  p.w_format.bits * p.lanes * p.columns,
         "s":  s_layout(p).members["columns"].size,
         "sx": 32,
     }
-    return widths | ({"t": x_group_layout(p).size} if p.x_groups else {})
+    return widths | ({"t": x_group_layout(p).size} if p.t_stream else {})
 
 
 def result_layout(parameters: ArrayParameters) -> data.StructLayout:
@@ -52,7 +53,8 @@ class Engine(Block):
     activations that add nothing, a short last group with such beats; rows past M and columns past
     N are computed and dropped.
 
-    Outputs leave by column passes, wide ones first, then by rows.
+    Activations that the array takes aligned pass the aligner first, which also finds the scales of
+    their groups. Outputs leave by column passes, wide ones first, then by rows.
 
     Throughput is one beat of the array in each cycle while operands are there and outputs are
     taken; a GEMM takes ``passes * blocks * padded_beats`` of these.
@@ -90,22 +92,29 @@ class Engine(Block):
     def __init__(self, parameters: ArrayParameters):
         p = parameters
         self.widths = channel_widths(p)
+        self.array, self.admission = Array(p), Admission(p)
+        self.aligner = Aligner(p) if p.x_align else None
         depths = {"x": (p.x_depth, p.rows), "w": (p.w_depth, 1), "s": (p.s_depth, 1),
                   "sx": (p.sx_depth, 1), "t": (p.t_depth, p.rows)}
-        self.array, self.admission = Array(p), Admission(p)
+        widths = self.widths
+        if p.x_groups:
+            widths = widths | {"t": x_group_layout(p).size}
+        if p.x_align:
+            widths = widths | {"x": p.x_align * p.lanes}
         self.channels = {name: Channel(p, f"{name}_channel", width, *depths[name])
-                         for name, width in self.widths.items()}
+                         for name, width in widths.items()}
         members = {"start": In(1), "shape": In(shape_layout()),
                    "y": Out(stream.Signature(result_layout(p)))}
         for name, width in self.widths.items():
             members |= {name: In(stream.Signature(width)), f"{name}_last": In(1),
-                        f"{name}_last_unexpected": Out(1), f"{name}_last_missing": Out(1),
-                        f"stall_{name}": Out(1)}
+                        f"{name}_last_unexpected": Out(1), f"{name}_last_missing": Out(1)}
+        members |= {f"stall_{name}": Out(1) for name in self.channels}
         members |= dict.fromkeys(("refused", "bad_shape", "done", "busy", "queue_full", "beat",
                                   "stall_y"), Out(1))
         members["queue"] = Out(8)
         super().__init__(p, "engine", members,
-                         uses=(self.array, self.admission, *self.channels.values()))
+                         uses=(self.array, self.admission, *[self.aligner] * bool(p.x_align),
+                               *self.channels.values()))
 
     def elaborate(self, platform):
         m = Module()
@@ -115,6 +124,7 @@ class Engine(Block):
         for name, block in self.channels.items():
             m.submodules[name] = channels[name] = Use(block)
         self._queue(m)
+        self._connect(m, channels)
         self._load(m, channels)
         self._sequence(m, array, channels)
         self._scale(m, array, channels["sx"])
@@ -166,8 +176,41 @@ class Engine(Block):
         m.d.comb += command.eq(self._slots[place[:-1]])
         return command, valid
 
+    def _connect(self, m, channels):
+        """Lead the streams to their channels, that of aligned activations by the aligner."""
+        inputs = {name: (getattr(self, name), getattr(self, f"{name}_last"))
+                  for name in self.widths}
+        if self.aligner:
+            m.submodules.aligner = aligner = Use(self.aligner)
+            command, valid = self._command(m, "align", aligner.done)
+            m.d.comb += [
+                aligner.i.payload.eq(self.x.payload),
+                aligner.i.valid.eq(self.x.valid),
+                self.x.ready.eq(aligner.i.ready),
+                aligner.i_last.eq(self.x_last),
+                aligner.valid.eq(valid),
+                aligner.rows.eq(command.m),
+                aligner.beats.eq(command.beats),
+                aligner.group_beats.eq(command.group_beats),
+                aligner.tail.eq(command.tail),
+            ]
+            inputs |= {"x": (aligner.o, aligner.o_last), "t": (aligner.scale, C(0))}
+        for name, channel in channels.items():
+            source, last = inputs[name]
+            m.d.comb += [
+                channel.i.payload.eq(source.payload),
+                channel.i.valid.eq(source.valid),
+                source.ready.eq(channel.i.ready),
+                channel.last.eq(last),
+            ]
+        for name in self.widths:
+            m.d.comb += [
+                getattr(self, f"{name}_last_unexpected").eq(channels[name].unexpected),
+                getattr(self, f"{name}_last_missing").eq(channels[name].missing),
+            ]
+
     def _load(self, m, channels):
-        """Connect the channels to the streams and to their commands."""
+        """Tell the channels what their commands bring and need."""
         for name, channel in channels.items():
             load, load_valid = self._command(m, f"{name}_load", channel.load_done)
             send, send_valid = self._command(m, f"{name}_send", channel.send_done)
@@ -178,14 +221,7 @@ class Engine(Block):
                 "x": (send.x_items, send.passes, 1), "w": (send.beats, send.blocks, send.passes),
                 "s": (send.groups, send.blocks, send.passes), "sx": (send.m, send.passes, 1),
                 "t": (send.t_items, send.passes, 1)}[name]
-            port = getattr(self, name)
             m.d.comb += [
-                channel.i.payload.eq(port.payload),
-                channel.i.valid.eq(port.valid),
-                port.ready.eq(channel.i.ready),
-                channel.last.eq(getattr(self, f"{name}_last")),
-                getattr(self, f"{name}_last_unexpected").eq(channel.unexpected),
-                getattr(self, f"{name}_last_missing").eq(channel.missing),
                 channel.load_valid.eq(load_valid),
                 channel.outer.eq(outer),
                 channel.inner.eq(inner),

@@ -34,7 +34,7 @@ class Gemm(Block):
     aclk, aresetn : In(1)
         Clock, and reset, which is synchronous and low.
     s_axis_<x, w, s, sx, t>_<tdata, tvalid, tready, tlast>
-        Operands; ``t`` only if the activations of a group have a scale or a zero point.
+        Operands; ``t`` only if the activations of a group bring a scale or a zero point.
     m_axis_y_<tdata, tkeep, tvalid, tready, tlast>
         Outputs.
     s_axil_*
@@ -137,7 +137,7 @@ class Gemm(Block):
         events = {"cycles": engine.busy, "busy": engine.beat, "done": engine.done}
         events |= {f"words_{name}": event for name, event in words.items()}
         events |= {f"stall_{name}": getattr(engine, f"stall_{name}")
-                   for name in (*self.engine.widths, "y")}
+                   for name in (*self.engine.channels, "y")}
         for register in self.registers.table.registers:
             for field in register.fields:
                 if field.name != "count":

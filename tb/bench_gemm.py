@@ -1,10 +1,14 @@
 """Cocotb tests of the GEMM engine; run by :mod:`tb.test_engine`."""
 
+from dataclasses import replace
+
 import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles
 
+from golden.align import align
 from golden.gemm import gemm
+from golden.mixed import MixedWeights
 from golden.stream import EngineStreams
 from hdl.engine import COMMANDS
 from tb.gemm_driver import GemmDriver
@@ -33,11 +37,26 @@ def options(rng, k: int, n: int) -> dict:
     return chosen
 
 
+def random_operands(rng, m, k, n, **chosen):
+    """Operands of a random GEMM; activations as they are before the engine aligns them."""
+    operands = P.replace(x_align=0, x_scale="token", mac="float") if P.x_align else P
+    return random_layer(rng, operands, m, k, n, **chosen)
+
+
+def expected(x, weights):
+    """Codes of the outputs."""
+    if P.x_align:
+        mixed = weights.wide if isinstance(weights, MixedWeights) else weights
+        aligned = align(x.codes, fmt=P.x, bits=P.x_align, group=mixed.group)
+        x = replace(aligned, scales=x.scales)
+    return gemm(x, weights, y=P.y)
+
+
 async def compare(bench, rng, m, k, n, **chosen):
     """Run a random GEMM of a shape and compare it with golden."""
-    x, weights = random_layer(rng, P, m, k, n, **chosen)
+    x, weights = random_operands(rng, m, k, n, **chosen)
     actual = await bench.run(x, weights)
-    np.testing.assert_array_equal(actual, gemm(x, weights, y=P.y), err_msg=str((m, k, n, chosen)))
+    np.testing.assert_array_equal(actual, expected(x, weights), err_msg=str((m, k, n, chosen)))
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
@@ -70,7 +89,7 @@ async def reset_in_the_middle(dut, soft):
     await bench.reset()
     shape = (P.rows + 1, 2 * P.group + 1, P.columns + 1)
     for _ in range(SETTINGS["resets"]):
-        x, weights = random_layer(rng, P, *shape)
+        x, weights = random_operands(rng, *shape)
         layer = EngineStreams(x, weights, P)
         await bench.begin(x, weights, layer)
         await ClockCycles(dut.aclk, int(rng.integers(1, 2 * layer.beats)))
@@ -132,7 +151,7 @@ async def queue_of_commands(dut):
     layers = []
     while not await bench.read("ERROR"):
         shape = (int(rng.integers(1, P.rows + 2)), P.group, int(rng.integers(1, 2 * P.columns)))
-        layers.append(random_layer(rng, P, *shape))
+        layers.append(random_operands(rng, *shape))
         await bench.start(*shape)
         await ClockCycles(dut.aclk, 400)
     layers.pop()
@@ -145,7 +164,7 @@ async def queue_of_commands(dut):
     for layer in streams:
         await bench.offer(layer)
     for layer, (x, weights) in zip(streams, layers, strict=True):
-        np.testing.assert_array_equal(await bench.outputs(layer), gemm(x, weights, y=P.y))
+        np.testing.assert_array_equal(await bench.outputs(layer), expected(x, weights))
     await bench.idle()
     assert dut.interrupt.value == 1
     assert await bench.read("DONE") == len(layers)
@@ -158,7 +177,7 @@ async def ends_of_streams(dut):
     bench = GemmDriver(dut, P)
     await bench.reset()
     for name in bench.sources:
-        layers = [random_layer(rng, P, P.rows, 2 * P.group, P.columns) for _ in range(2)]
+        layers = [random_operands(rng, P.rows, 2 * P.group, P.columns) for _ in range(2)]
         streams = [EngineStreams(*layer, P) for layer in layers]
         for x, weights in layers:
             await bench.start(*x.q.shape, weights.shape[1])
@@ -170,11 +189,11 @@ async def ends_of_streams(dut):
             for part in parts:
                 await bench.send(other, part)
         for layer, (x, weights) in zip(streams, layers, strict=True):
-            np.testing.assert_array_equal(await bench.outputs(layer), gemm(x, weights, y=P.y))
-        expected = bench.mask("ERROR", f"{name}_last_missing")
-        expected |= bench.mask("ERROR", f"{name}_last_unexpected")
-        assert await bench.read("ERROR") == expected, name
-        await bench.write("ERROR", expected)
+            np.testing.assert_array_equal(await bench.outputs(layer), expected(x, weights))
+        errors = bench.mask("ERROR", f"{name}_last_missing")
+        errors |= bench.mask("ERROR", f"{name}_last_unexpected")
+        assert await bench.read("ERROR") == errors, name
+        await bench.write("ERROR", errors)
     await bench.idle()
 
 
@@ -189,9 +208,9 @@ async def counters(dut):
     for share in shares:
         await bench.write("CONTROL", 4)
         wide = round(share * n)
-        x, weights = random_layer(rng, P, P.rows + 1, P.group + 1, n, wide=wide)
+        x, weights = random_operands(rng, P.rows + 1, P.group + 1, n, wide=wide)
         layer = EngineStreams(x, weights, P)
-        np.testing.assert_array_equal(await bench.run(x, weights), gemm(x, weights, y=P.y))
+        np.testing.assert_array_equal(await bench.run(x, weights), expected(x, weights))
         await ClockCycles(dut.aclk, 50)
         passes = -(-wide // (P.columns // 2)) + -(-(n - wide) // P.columns)
         assert await bench.read("BUSY") == passes * 2 * (P.beats + P.least_beats)
@@ -213,14 +232,15 @@ async def counters(dut):
 async def steady_rate(dut, decode):
     """At least 99 % of peak over output tiles and from one command to the next.
 
-    A row alone takes one item of weights in each cycle.
+    The first rows come one by one, and that is counted. A row alone takes one item of weights in
+    each cycle.
     """
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = GemmDriver(dut, P)
     await bench.reset()
     m, k, n = (1, SETTINGS["steady"], 16 * P.columns) if decode else (
         2 * P.rows, SETTINGS["steady"], SETTINGS["passes"] * P.columns)
-    layers = [random_layer(rng, P, m, k, n) for _ in range(2)]
+    layers = [random_operands(rng, m, k, n) for _ in range(2)]
     streams = [EngineStreams(*layer, P) for layer in layers]
     for layer in streams:
         await bench.offer(layer)
@@ -230,7 +250,7 @@ async def steady_rate(dut, decode):
     before = await bench.read("BUSY")
     await bench.write("CONTROL", 4)
     for layer, (x, weights) in zip(streams, layers, strict=True):
-        np.testing.assert_array_equal(await bench.outputs(layer), gemm(x, weights, y=P.y))
+        np.testing.assert_array_equal(await bench.outputs(layer), expected(x, weights))
     await bench.idle()
     busy, cycles = await bench.read("BUSY"), await bench.read("CYCLES")
     assert sum(layer.beats for layer in streams) - before - 10 <= busy

@@ -34,12 +34,14 @@ class GemmDriver:
         Clock(dut.aclk, PERIOD_NS, unit="ns").start()
         dut.aresetn.value = 0
         self.axil = AxiLiteMaster(dut, clock="aclk", reset="aresetn", active=0)
-        names = ["x", "w", "s", "sx", *["t"] * parameters.x_groups]
+        names = ["x", "w", "s", "sx", *["t"] * parameters.t_stream]
         self.sources = {name: AxiStreamSource(AxiStreamBus.from_prefix(dut, f"s_axis_{name}"),
                                               dut.aclk, dut.aresetn, reset_active_level=False)
                         for name in names}
         self.y = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_y"), dut.aclk, dut.aresetn,
                                reset_active_level=False)
+        for port in (*self.sources.values(), self.y):
+            port.log.setLevel("WARNING")  # else it tells each frame
         cocotb.start_soon(self._watch())
 
     async def _watch(self):

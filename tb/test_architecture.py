@@ -2,11 +2,12 @@
 
 import ast
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from golden.parameters import MACS, SETS
+from golden.parameters import MACS, SETS, ArrayParameters
 from hdl import yosys
 from hdl.export import verilog
 from hdl.tile import Tile
@@ -104,11 +105,18 @@ def multipliers(parameters, folder) -> int:
     return int(log.rsplit(" objects.", 1)[0].split()[-1])
 
 
-@pytest.mark.parametrize("parameters", [
-    *SETS.values(),
-    *(SETS["tiny"].replace(name=f"{mac}_{w}", mac=mac, w=w)
-      for mac in MACS if mac != "product" for w in ("int4", "uint4", "int8")),
-], ids=lambda parameters: parameters.name)
+def without_multipliers() -> list[ArrayParameters]:
+    """Each micro-architecture that has no multiplier, with each kind of weights."""
+    sets = []
+    for mac, w in product(MACS, ("int4", "uint4", "int8", "shift3", "e2m1")):
+        if mac != "product" and (mac == "shift") <= w.startswith("shift"):
+            x = "fp16" if mac == "float" else "int8"
+            sets.append(SETS["tiny"].replace(name=f"{mac}_{w}", x=x, mac=mac, w=w))
+    return sets
+
+
+@pytest.mark.parametrize("parameters", [*SETS.values(), *without_multipliers()],
+                         ids=lambda parameters: parameters.name)
 def test_no_weight_is_multiplied(parameters, tmp_path):
     assert multipliers(parameters, tmp_path) == 0
 

@@ -16,6 +16,7 @@ ENGINES = [
     TINY,
     TINY.replace(name="mixed", wide=True, x_zero=True, x_scale="fp16"),
     TINY.replace(name="float", x="fp16", mac="float", w="int4", lanes=2, bands=1),
+    TINY.replace(name="aligned", x="fp16", x_align=8, x_scale="e8m0", w="int4"),
 ]
 
 
@@ -32,7 +33,7 @@ def test_engine(parameters):
 
 
 def test_steady_rate():
-    run(STEADY, count=2, limit=200, resets=1, steady=4096, passes=8)
+    run(STEADY, count=2, limit=200, resets=1, steady=4096, passes=32)
 
 
 @pytest.mark.full

@@ -12,7 +12,8 @@ from golden.quantise import Activations, GroupedWeights
 
 NAME = "Name must be a lower-case identifier of at most 32 characters, not "
 KEYS = ("Parameters must be among bands, group, lanes, mac, mesh_columns, mesh_rows, name, scale, "
-        "tile_columns, tile_rows, w, wide, x, x_align, x_scale, x_zero, y, y_lanes, not ")
+        "tile_columns, tile_rows, w, w_depth, wide, x, x_align, x_depth, x_scale, x_zero, y, "
+        "y_lanes, not ")
 FLOAT = ("Parameter mac must be float for float activations that are not aligned, and only then, "
          "not ")
 WEIGHTS = ("Parameter w must be one of int2, int3, int4, uint4, int8, ternary, shift2, shift3, "
@@ -44,7 +45,7 @@ def refuse(message):
     *(({name: value}, f"Parameter {name} must be an integer from 1 to {limit}, not {value!r}")
       for name, limit in (("lanes", 256), ("tile_rows", 64), ("tile_columns", 64),
                           ("mesh_rows", 64), ("mesh_columns", 64), ("bands", 64),
-                          ("group", 65536), ("y_lanes", 64))
+                          ("group", 32768), ("y_lanes", 64))
       for value in (0, -1, limit + 1, 2.0, "2", True, None)),
     ({"lanes": 6}, "Parameter lanes must divide the group size 32, not 6"),
     ({"lanes": 1}, "Parameter lanes must be even for mac pair_sum, not 1"),
@@ -82,7 +83,7 @@ def test_rules(changes, message):
     {"group": 4096, "lanes": 256}, {"tile_rows": 8, "bands": 64}, {"tile_columns": 64},
     {"mesh_columns": 64}, {"group": 4096, "lanes": 64, "tile_rows": 64},
     {"group": 4096, "lanes": 64, "mesh_rows": 32}, {"tile_columns": 64, "y_lanes": 64},
-    {"group": 65536, "lanes": 256}, {"wide": True}, {"wide": True, "x_zero": True},
+    {"group": 32768, "lanes": 256}, {"wide": True}, {"wide": True, "x_zero": True},
     {"x": "fp16", "x_align": 3, "x_scale": "e8m0"}, {"x": "bf16", "x_align": 24, "x_scale": "e8m0"},
     {"x": "bf16", "mac": "float"}, {"w": "shift2", "mac": "shift"}, {"w": "shift4"},
     {"x_zero": True, "x_scale": "fp16"}, {"x_scale": "bf16"}, {"scale": "e4m3", "w": "e2m1"},
@@ -190,10 +191,11 @@ def test_sets():
 
 
 @pytest.mark.parametrize("p", SETS.values(), ids=lambda p: p.name)
-def test_baseline_differs_in_weights_and_mac_alone(p):
+def test_baseline_differs_in_formats_and_mac_alone(p):
     baseline = p.baseline()
-    assert baseline.to_dict() == p.to_dict() | {"name": f"{p.name}_int8", "w": "int8",
-                                                "mac": "product"}
+    assert baseline.to_dict() == p.to_dict() | {
+        "name": f"{p.name}_int8", "x": "int8", "x_align": 0, "x_scale": "token", "w": "int8",
+        "wide": False, "mac": "product"}
     assert baseline.peak == p.peak
 
 
