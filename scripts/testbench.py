@@ -1,10 +1,12 @@
 """Self-checking testbench of an engine in SystemVerilog, for simulators without Python."""
 
+from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
 
+from golden.align import align
 from golden.gemm import gemm
 from golden.mixed import MixedWeights
 from golden.parameters import ArrayParameters
@@ -162,8 +164,13 @@ def verilog_testbench(parameters: ArrayParameters) -> str:
     two_groups = p.x_depth >= 2 * p.least_beats
     m, k, n = min(3, p.rows), p.least_group + two_groups, p.columns + 1
     wide = n // 2 if p.wide else 0
-    x, weights = random_layer(rng, p, m, k, n, group=p.least_group, wide=wide)
+    # Before the engine aligns them, activations are plain floats.
+    operands = p.replace(x_align=0, x_scale="token", mac="float") if p.x_align else p
+    x, weights = random_layer(rng, operands, m, k, n, group=p.least_group, wide=wide)
     layer = EngineStreams(x, weights, p)
+    if p.x_align:
+        fractions = align(x.codes, fmt=p.x, bits=p.x_align, group=p.least_group)
+        x = replace(fractions, scales=x.scales)
     expected, keep = _outputs(gemm(x, weights, y=p.y), weights, p)
 
     module, bits = f"mixpe_{p.name}_gemm", p.y_format.bits * p.y_lanes

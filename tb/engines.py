@@ -11,4 +11,5 @@ ENGINES = [
     SMALL,
     SMALL.replace(name="mixed", wide=True, x_zero=True, x_scale="fp16", y_lanes=1),
     SMALL.replace(name="float", x="fp16", mac="float", w="int4", lanes=2),
+    SMALL.replace(name="aligned", x="fp16", x_align=8, x_scale="e8m0"),
 ]

@@ -186,7 +186,7 @@ def test_description_of_the_clock():
 def test_description_of_the_interfaces(parameters):
     told = description(Gemm(parameters), "")
     assert (told["clock"], told["reset"]) == ("aclk", {"port": "aresetn", "active": "low"})
-    names = ["x", "w", "s", "sx", *["t"] * parameters.x_groups]
+    names = ["x", "w", "s", "sx", *["t"] * parameters.t_stream]
     assert list(told["interfaces"]) == [*(f"s_axis_{name}" for name in names), "m_axis_y",
                                         "s_axil"]
     for name in names:
