@@ -5,6 +5,7 @@ CHECKPOINT ?= tb/data/awq_gemm.safetensors
 LAYER      ?=
 LIBERTY    ?=
 TOKENS     ?= 20
+REQUANTISE ?=
 SEED       ?= 1
 WORKERS    ?= 2
 
@@ -22,9 +23,9 @@ help:         ## Show this list
 setup:        ## Install the locked dependencies into build/venv, once
 	@scripts/setup.sh
 
-sim: setup    ## Run checkpoint layers through the Verilog of SET and compare [CHECKPOINT LAYER TOKENS SEED]
+sim: setup    ## Run checkpoint layers through the Verilog of SET and compare [CHECKPOINT LAYER TOKENS SEED REQUANTISE]
 	@$(MIXPE) sim --set "$(SET)" --checkpoint "$(CHECKPOINT)" $(if $(LAYER),--layer "$(LAYER)") \
-		--tokens "$(TOKENS)" --seed "$(SEED)"
+		--tokens "$(TOKENS)" --seed "$(SEED)" $(if $(REQUANTISE),--requantise)
 
 test: setup   ## Run the tests
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not full"
@@ -35,7 +36,7 @@ test-full: setup  ## Run the long tests too
 verilog: setup  ## Write the Verilog of SET to build/verilog
 	@$(MIXPE) verilog --set "$(SET)"
 
-synth: setup  ## Area, timing and power of the tile of SET and of an INT8 tile [LIBERTY]
+synth: setup  ## Area, timing and power of the tile of SET and of its rivals [LIBERTY]
 	@$(MIXPE) synth --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)")
 
 netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]

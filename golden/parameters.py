@@ -217,6 +217,18 @@ class ArrayParameters:
         return self.replace(name=f"{self.name[:27]}_int8", x="int8", x_align=0, x_scale="token",
                             x_zero=False, w="int8", wide=False, mac="product")
 
+    def rivals(self) -> "tuple[ArrayParameters, ...]":
+        """Arrays of the same shape to measure this one against.
+
+        The baseline; and if the weights are of another format, int4 by the smallest MAC for it.
+        """
+        if self.w in ("int4", "uint4"):
+            return (self.baseline(),)
+        smallest = "pair_sum" if self.lanes % 2 == 0 else "shift_add"
+        return self.baseline(), self.replace(
+            name=f"{self.name[:27]}_int4", w="int4", wide=False,
+            mac="float" if self.mac == "float" else smallest)
+
     # Shapes
 
     @property

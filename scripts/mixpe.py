@@ -84,10 +84,12 @@ def verilog(parameters, output):
               help="M, rows of activations.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
               help="Seed of the activations and the stalls.")
-def sim(parameters, checkpoint, layer, tokens, seed):
+@click.option("--requantise", is_flag=True,
+              help="Round the weights to the formats of the set, if these cannot hold them.")
+def sim(parameters, checkpoint, layer, tokens, seed, requantise):
     """Run layers of a checkpoint through the exported Verilog and compare with golden."""
     from scripts import sim
-    sim.main(parameters, checkpoint, layer, tokens, seed)
+    sim.main(parameters, checkpoint, layer, tokens, seed, requantise)
 
 
 @cli.command()
@@ -98,7 +100,7 @@ def sim(parameters, checkpoint, layer, tokens, seed):
               help="Simulate the netlists for their switching activity.")
 @output_option("build/synth")
 def synth(parameters, liberty, power, output):
-    """Area, timing and power of the tile, beside an INT8 tile of the same shape."""
+    """Area, timing and power of the tile, beside an INT8 tile (and an int4 one) of its shape."""
     from scripts import synth
     synth.main(parameters, liberty, power, output)
 

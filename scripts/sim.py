@@ -9,15 +9,17 @@ from rich import box
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from golden.align import align
 from golden.formats import FORMATS
 from golden.gemm import gemm
 from golden.parameters import ArrayParameters
 from golden.quantise import Activations, GroupedWeights, quantise_activations, quantise_weights
+from golden.stream import group_beats
 from scripts import checkpoint
 from scripts.console import console
 from tb.layer import LayerRun, run_layer
 
-__all__ = ["main", "fitted", "labels"]
+__all__ = ["main", "activations", "fitted", "labels", "quantised_activations"]
 
 #: Layers that are all run when none is asked for.
 FEW = 4
@@ -32,13 +34,9 @@ class Job:
 
     name: str
     x: np.ndarray  # activations before quantisation, shape (M, K)
+    activations: Activations
     weights: GroupedWeights
     stalls: bool
-
-    @property
-    def activations(self) -> Activations:
-        """Quantised activations."""
-        return quantise_activations(self.x)
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Outcome:
 
 
 def main(parameters: ArrayParameters, path: Path, layer: str | None, tokens: int,
-         seed: int) -> None:
+         seed: int, requantise: bool) -> None:
     """Run the layers without and with stalls, and one long enough for the steady rate.
 
     Raises
@@ -84,9 +82,10 @@ def main(parameters: ArrayParameters, path: Path, layer: str | None, tokens: int
     rng = np.random.default_rng(seed)
     jobs = []
     for name in names:
-        weights = fitted(checkpoint.load(path, name), parameters)
+        weights = fitted(checkpoint.load(path, name), parameters, requantise)
         x = activations(rng, tokens, len(weights.q))
-        jobs += [Job(name, x, weights, stalls) for stalls in (False, True)]
+        quantised = quantised_activations(x, parameters, weights.group)
+        jobs += [Job(name, x, quantised, weights, stalls) for stalls in (False, True)]
     jobs.append(steady_job(rng, parameters))
 
     array = Array(parameters)
@@ -122,18 +121,37 @@ def steady_job(rng: np.random.Generator, parameters: ArrayParameters) -> Job:
     k = -(-max(STEADY_LENGTH, p.full_rate_length) // p.group) * p.group
     weights = quantise_weights(rng.normal(size=(k, 4 * p.columns)), w=p.w, group=p.group,
                                scale=p.scale)
-    return Job(f"steady state, K = {k}", activations(rng, p.rows, k), weights, stalls=False)
+    x = activations(rng, p.rows, k)
+    return Job(f"steady state, K = {k}", x, quantised_activations(x, p, p.group), weights,
+               stalls=False)
 
 
-def fitted(weights: GroupedWeights, parameters: ArrayParameters) -> GroupedWeights:
-    """Weights of a checkpoint in the formats of a set, if these hold them exactly."""
-    if weights.group != parameters.group:
-        raise click.UsageError(f"Group size of set {parameters.name} must be that of the layer, "
-                               f"{weights.group}, not {parameters.group}")
+def quantised_activations(x: np.ndarray, parameters: ArrayParameters, group: int) -> Activations:
+    """Activations in the format of a set, with scales and zero points as it has these."""
+    p = parameters
+    if p.x_align:
+        return align(FORMATS[p.x].encode(x), fmt=p.x, bits=p.x_align, group=group)
+    scale = None if p.x_scale == "token" else p.x_scale
+    return quantise_activations(x, fmt=p.x, group=group, group_scale=scale, zero=p.x_zero)
+
+
+def fitted(weights: GroupedWeights, parameters: ArrayParameters,
+           requantise: bool = False) -> GroupedWeights:
+    """Weights of a checkpoint in the formats of a set.
+
+    They must be held exactly, or ``requantise`` rounds them anew, in groups of the set's size if
+    their own are larger.
+    """
+    p = parameters
+    if requantise:
+        return quantise_weights(weights.dequantise(), w=p.w, group=min(weights.group, p.group),
+                                scale=p.scale)
     try:
-        return weights.with_format(parameters.w).with_scale(parameters.scale)
+        group_beats(len(weights.q), weights.group, p)
+        return weights.with_format(p.w).with_scale(p.scale)
     except ValueError as error:
-        raise click.UsageError(f"Layer does not fit set {parameters.name}: {error}") from None
+        raise click.UsageError(f"Layer does not fit set {p.name}: {error}; use --requantise to "
+                               "round its weights anew") from None
 
 
 def _names(path: Path, layer: str | None) -> list[str]:
@@ -162,7 +180,7 @@ def _table(parameters: ArrayParameters, outcomes: list[Outcome]) -> Table:
     for heading in ("layer", "M x K x N", "stalls"):
         table.add_column(heading, overflow="fold")
     for heading in ("cycles", "MAC per\ncycle", "of\npeak", "mis-\nmatches",
-                    "error,\nrounding", "error,\nint8 too"):
+                    "error,\nrounding", f"error,\n{parameters.x} too"):
         table.add_column(heading, justify="right")
     ends = labels({outcome.job.name for outcome in outcomes})
     for outcome in outcomes:

@@ -67,7 +67,7 @@ def table(reports: list[dict]) -> str:
     """Markdown table of reports made with one library and the same tools."""
     lines = []
     for report in reports:
-        array, (ours, int8) = report["array"], report["tiles"]
+        array, (ours, int8, *_) = report["array"], report["tiles"]
         cells = [report["set"]["name"], f"{array['macs']:,}",
                  f"{(array['gates'] - array['memory_gates']) / 1000:.1f}",
                  f"{array['memory_gates'] / 1000:.1f}"]

@@ -1,4 +1,4 @@
-"""``mixpe synth``: area, timing and power of a set, and of an INT8 tile of the same shape."""
+"""``mixpe synth``: area, timing and power of a set, and of its rivals' tiles."""
 
 import json
 import platform
@@ -15,11 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from golden.parameters import ArrayParameters
-from golden.quantise import GroupedWeights, quantise_activations, quantise_weights
+from golden.quantise import GroupedWeights
 from scripts import checkpoint
 from scripts.console import console
 from scripts.files import write
-from scripts.sim import activations
+from scripts.sim import activations, fitted, quantised_activations
 from synth.liberty import DEFAULT, Library
 from synth.mapping import Mapping, simulation_model, synthesise
 from synth.power import Activity, Power, estimate
@@ -58,6 +58,13 @@ class Tile:
         """Gate equivalents per MAC."""
         return self.mapping.gates() / self.macs
 
+    @property
+    def element_gates(self) -> float:
+        """Gate equivalents per MAC of a processing element, without what the tile shares."""
+        area = next(block.total for block in self.mapping.blocks
+                    if block.module == f"mixpe_{self.parameters.name}_pe")
+        return self.mapping.gates(area) / self.parameters.lanes
+
     def energy(self, operands: str, period: float) -> float:
         """Energy in fJ per MAC at a clock period in ns."""
         return self.powers[operands].operation(period, self.macs)
@@ -66,7 +73,7 @@ class Tile:
 def main(parameters: ArrayParameters, liberty: Path | None, power: bool, output: Path) -> None:
     """Map, time and simulate; print the tables and write ``<output>/<set>.json``."""
     library = library_of(liberty)
-    sets = (parameters, parameters.baseline())
+    sets = (parameters, *parameters.rivals())
     with _progress(2 + len(sets) * (1 + power)) as step:
         step("mapping the array")
         array = mapped(parameters, "array", library, output)
@@ -98,10 +105,10 @@ def mapped(parameters: ArrayParameters, block: str, library: Library, output: Pa
 
 
 def operands(parameters: ArrayParameters, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Operands of a tile for :data:`CYCLES` beats, shapes (cycles, R, L) and (cycles, C, L).
+    """Codes of operands for :data:`CYCLES` beats, shapes (cycles, R, L) and (cycles, C, L).
 
     ``real``: a layer of the fixture, with activations that have outlier channels; ``random``:
-    uniform codes; ``zero``: zeros.
+    uniform codes; ``zero``: zeros, or the codes 0 of formats that lack them.
     """
     p = parameters
     rng = np.random.default_rng(1)
@@ -120,7 +127,7 @@ def operands(parameters: ArrayParameters, kind: str) -> tuple[np.ndarray, np.nda
     shapes = (CYCLES, p.tile_rows, p.lanes), (CYCLES, p.tile_columns, p.lanes)
     if kind == "zero":
         return tuple(np.zeros(shape, dtype=np.int64) for shape in shapes)
-    return tuple(rng.integers(fmt.low, fmt.high + 1, shape)
+    return tuple(rng.integers(0, 1 << fmt.bits, shape)
                  for fmt, shape in zip((p.x_format, p.w_format), shapes, strict=True))
 
 
@@ -129,9 +136,9 @@ def _layer(p: ArrayParameters, rng: np.random.Generator) -> tuple[np.ndarray, np
     name = checkpoint.layers(FIXTURE)[0]
     weights: GroupedWeights = checkpoint.load(FIXTURE, name)
     if weights.w != p.w:
-        weights = quantise_weights(weights.dequantise(), w=p.w, group=weights.group)
-    x = quantise_activations(activations(rng, 4 * p.tile_rows, len(weights.q)))
-    return x.q, weights.q
+        weights = fitted(weights, p, requantise=True)
+    x = activations(rng, 4 * p.tile_rows, len(weights.q))
+    return quantised_activations(x, p, weights.group).codes, weights.codes
 
 
 def _tile(parameters: ArrayParameters, library: Library, output: Path, power: bool,
@@ -169,7 +176,7 @@ def _progress(steps: int) -> Iterator:
 def _report(parameters: ArrayParameters, library: Library, array: Mapping, timing: Timing,
             tiles: list[Tile]) -> dict:
     """Everything measured, JSON-ready. Areas in gate equivalents and um2, times ns, energies fJ."""
-    ours, int8 = tiles
+    ours, *rivals = tiles
     period = max(tile.timing.period for tile in tiles)
     energies = {kind: [tile.energy(kind, period) for tile in tiles] for kind in ours.powers}
     return {
@@ -196,18 +203,21 @@ def _report(parameters: ArrayParameters, library: Library, array: Mapping, timin
         "tiles": [{
             "set": tile.parameters.name, "macs": tile.macs, "um2": tile.mapping.area,
             "um2_per_mac": tile.mapping.area / tile.macs, "gates_per_mac": tile.gates,
+            "pe_gates_per_mac": tile.element_gates,
             "sequential": tile.mapping.sequential_area / tile.mapping.area,
             "period_ns": tile.timing.period, "critical_path": _path(tile.timing.critical),
-            "fj_per_mac": {kind: pair[index] for kind, pair in energies.items()},
+            "fj_per_mac": {kind: each[index] for kind, each in energies.items()},
             "mw": {kind: power.total.power(period) for kind, power in tile.powers.items()},
             "kinds_fj_per_mac": {kind: {name: share.energy(period) / tile.macs
                                         for name, share in power.kinds.items()}
                                  for kind, power in tile.powers.items()},
         } for index, tile in enumerate(tiles)],
         "power_period_ns": period,
-        "ratios": {"gates": ours.gates / int8.gates,
-                   "period": ours.timing.period / int8.timing.period,
-                   **{f"energy_{kind}": pair[0] / pair[1] for kind, pair in energies.items()}},
+        "ratios": {rival.parameters.name: {
+            "gates": ours.gates / rival.gates, "pe_gates": ours.element_gates / rival.element_gates,
+            "period": ours.timing.period / rival.timing.period,
+            **{f"energy_{kind}": each[0] / each[index] for kind, each in energies.items()},
+        } for index, rival in enumerate(rivals, 1)},
     }
 
 
@@ -246,16 +256,19 @@ def _print(report: dict) -> None:
     tiles = report["tiles"]
     for tile in tiles:
         table.add_column(tile["set"], justify="right")
-    table.add_column("ratio", justify="right")
-    rows = [("GE per MAC", "gates_per_mac", "{:.1f}"), ("um2 per MAC", "um2_per_mac", "{:.1f}"),
-            ("period, ns", "period_ns", "{:.2f}")]
+    for tile in tiles[1:]:
+        table.add_column(f"ratio to {tile['set'].rpartition('_')[2]}", justify="right")
+    rows = [("GE per MAC", "gates_per_mac", "{:.1f}"),
+            ("GE per MAC, PE alone", "pe_gates_per_mac", "{:.1f}"),
+            ("um2 per MAC", "um2_per_mac", "{:.1f}"), ("period, ns", "period_ns", "{:.2f}")]
     rows = [(label, [tile[key] for tile in tiles], form) for label, key, form in rows]
     for kind in tiles[0]["fj_per_mac"]:
         rows.append((f"fJ per MAC, {kind} operands", [tile["fj_per_mac"][kind] for tile in tiles],
                      "{:.1f}"))
         rows.append((f"mW, {kind} operands", [tile["mw"][kind] for tile in tiles], "{:.2f}"))
     for label, values, form in rows:
-        table.add_row(label, *map(form.format, values), f"{values[0] / values[1]:.3f}")
+        table.add_row(label, *map(form.format, values),
+                      *(f"{values[0] / value:.3f}" for value in values[1:]))
     console.print(table)
 
     for label, part in ((f"array {name}", array), *((f"tile {tile['set']}", tile)

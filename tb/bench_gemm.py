@@ -52,6 +52,11 @@ def expected(x, weights):
     return gemm(x, weights, y=P.y)
 
 
+def spread(rng, limit: int) -> int:
+    """Number from 1 to a limit, each size as likely as the next."""
+    return int((limit + 1)**rng.random())
+
+
 async def compare(bench, rng, m, k, n, **chosen):
     """Run a random GEMM of a shape and compare it with golden."""
     x, weights = random_operands(rng, m, k, n, **chosen)
@@ -68,12 +73,13 @@ async def shapes(dut, stalls):
     await bench.reset()
     if stalls:
         bench.pause({name: pauses(rng) for name in [*bench.sources, "y"]})
-    blocks = P.x_depth // P.least_beats
+    limit, blocks = SETTINGS["limit"], P.x_depth // P.least_beats
     for _ in range(SETTINGS["count"]):
-        m = int(rng.integers(1, min(SETTINGS["limit"], blocks * P.rows) + 1))
+        m = spread(rng, min(limit, blocks * P.rows))
         deepest = min(P.x_depth // -(-m // P.rows), P.w_depth) - P.least_beats
-        k = int(rng.integers(1, min(SETTINGS["limit"], max(1, deepest) * P.lanes) + 1))
-        n = int(rng.integers(1, SETTINGS["limit"] + 1))
+        k = spread(rng, min(limit, max(1, deepest) * P.lanes))
+        n = spread(rng, limit)
+        dut._log.info("%d x %d x %d", m, k, n)
         await compare(bench, rng, m, k, n, **options(rng, k, n))
     await bench.idle()
     assert await bench.read("ERROR") == 0

@@ -6,8 +6,8 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles
 
-from golden.quantise import Activations, GroupedWeights
 from tb.array_driver import ArrayDriver
+from tb.layer import load_layer
 from tb.settings import SETTINGS, parameters
 from tb.stream import cycle, no_pauses, random_pauses, reset
 
@@ -27,10 +27,7 @@ async def layer(dut):
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     driver = ArrayDriver(dut, P, random_pauses(rng) if SETTINGS["stalls"] else no_pauses)
     await reset(dut)
-    with np.load(SETTINGS["layer"]) as arrays:
-        x = Activations(arrays["x"], arrays["sx"])
-        weights = GroupedWeights(P.w, P.scale, P.group,
-                                 *(arrays[name] for name in ("q", "zeros", "scales")))
+    x, weights = load_layer(SETTINGS["layer"], SETTINGS["scalars"], P)
     reporting = cocotb.start_soon(report(driver, Path(SETTINGS["progress"])))
     y = await driver.run(x, weights)
     reporting.cancel()

@@ -3,7 +3,7 @@
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from golden.parameters import ArrayParameters
 from golden.quantise import Activations, GroupedWeights
 from tb import runner
 
-__all__ = ["LayerRun", "run_layer"]
+__all__ = ["LayerRun", "load_layer", "run_layer"]
 
 
 @dataclass(frozen=True)
@@ -60,20 +60,41 @@ def run_layer(source: str, top: str, parameters: ArrayParameters, x: Activations
     folder = runner.build(source, top)
     with tempfile.TemporaryDirectory(dir=folder) as directory:
         paths = {name: Path(directory) / name for name in ("layer.npz", "result.npz", "progress")}
-        np.savez(paths["layer.npz"], x=x.q, sx=x.scales, q=weights.q, zeros=weights.zeros,
-                 scales=weights.scales)
+        arrays, scalars = _parts(x, weights)
+        np.savez(paths["layer.npz"], **arrays)
         done = threading.Event()
         watcher = threading.Thread(target=_watch, args=(paths["progress"], done, progress))
         watcher.start()
         try:
             runner.run(folder, top, "tb.bench_layer", seed=seed, stalls=stalls,
                        parameters=parameters.to_dict(), layer=str(paths["layer.npz"]),
+                       scalars=scalars,
                        result=str(paths["result.npz"]), progress=str(paths["progress"]))
         finally:
             done.set()
             watcher.join()
         with np.load(paths["result.npz"]) as result:
             return LayerRun(result["y"], *(int(result[key]) for key in ("beats", "busy", "cycles")))
+
+
+def _parts(x: Activations, weights: GroupedWeights) -> tuple[dict, dict]:
+    """Fields of a layer, ``x.q`` and so on: arrays, and what JSON can tell."""
+    parts = {f"{name}.{field.name}": getattr(matrix, field.name)
+             for name, matrix in (("x", x), ("w", weights)) for field in fields(matrix)}
+    arrays = {name: part for name, part in parts.items()
+              if isinstance(part, np.generic | np.ndarray)}
+    return arrays, {name: part for name, part in parts.items()
+                    if isinstance(part, str | int)}
+
+
+def load_layer(path: str, scalars: dict, parameters: ArrayParameters
+               ) -> tuple[Activations, GroupedWeights]:
+    """The layer that :func:`run_layer` has written, in a simulation."""
+    with np.load(path) as arrays:
+        parts = {name: arrays[name] for name in arrays.files} | scalars
+    x, w = ({name.partition(".")[2]: part for name, part in parts.items()
+             if name.startswith(matrix)} for matrix in ("x.", "w."))
+    return Activations(**x, fmt=parameters.x_format), GroupedWeights(**w)
 
 
 def _watch(path: Path, done: threading.Event, progress: Callable[[float], None]):

@@ -169,12 +169,16 @@ def test_bad_layers(tmp_path, replaced, message):
            message=f"a.safetensors: {message}")
 
 
+HINT = "; use --requantise to round its weights anew"
+
+
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"name": "other", "group": 32},
-     "Group size of set other must be that of the layer, 16, not 32"),
+    ({"name": "other", "group": 8, "lanes": 2},
+     ("Layer does not fit set other: Group size must be a multiple of 2 from 8 to 8 for set "
+      f"other, not 16{HINT}")),
     ({"name": "signed", "w": "int4"},
      ("Layer does not fit set signed: Weights less their zero points must "
-      "be from -8 to 7 for int4, not 8 as at index (0, 6)")),
+      f"be from -8 to 7 for int4, not 8 as at index (0, 6){HINT}")),
 ])
 def test_layer_that_does_not_fit(tmp_path, changes, message):
     write_layer(tmp_path / "a.safetensors")

@@ -9,6 +9,9 @@ from tb.runner import simulate
 
 TINY = SETS["tiny"].replace(x_depth=64, w_depth=32)
 
+#: Buffers for GEMMs with M, K and N up to 600.
+LARGE = {"x_depth": 16384, "w_depth": 512}
+
 #: Rates need groups that are long against rows.
 STEADY = ArrayParameters(name="steady", lanes=16, tile_rows=2, tile_columns=4, group=128)
 
@@ -36,8 +39,11 @@ def test_steady_rate():
     run(STEADY, count=2, limit=200, resets=1, steady=4096, passes=32)
 
 
+def test_a_dozen_shapes():
+    run(TINY.replace(**LARGE), count=6, limit=600, resets=1)
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("parameters", [TINY.replace(x_depth=8192, w_depth=1024), *ENGINES[1:]],
-                         ids=lambda parameters: parameters.name)
+@pytest.mark.parametrize("parameters", ENGINES, ids=lambda parameters: parameters.name)
 def test_many_shapes(parameters):
-    run(parameters, count=70, limit=600, resets=40)
+    run(parameters.replace(**LARGE), count=30, limit=600, resets=40)

@@ -133,7 +133,8 @@ def test_offsets_of_the_engine():
         0x00: "ID VERSION CONFIG ARRAY GROUPS",
         0x20: "CONTROL STATUS ERROR IRQ_ENABLE IRQ_STATUS",
         0x40: "M K N WIDE GROUP",
-        0x80: "CYCLES BUSY STALL_X STALL_W STALL_S STALL_SX STALL_T STALL_Y WORDS_X WORDS_W WORDS_Y DONE",
+        0x80: "CYCLES BUSY STALL_X STALL_W STALL_S STALL_SX STALL_T STALL_Y WORDS_X WORDS_W "
+              "WORDS_Y DONE",
     }
     assert {each.name: each.offset for each in TABLES["gemm"].registers} == {
         name: base + 4 * index
