@@ -139,7 +139,10 @@ class Channel(Block):
                     m.d.sync += [row.eq(row + 1), address.eq(start)]
 
     def _send(self, m, readers, filled, freed):
-        """Read items; the memory's output register holds the one that is offered."""
+        """Read items; the memory's output register holds the one that is offered.
+
+        It keeps the last one: what was never written is not read, not even where beats are padded.
+        """
         item, repeat, segment = Signal(COUNT), Signal(COUNT), Signal(COUNT)
         address = Signal(range(self._depth))
         start   = Signal(range(self._depth))  # of the segment
@@ -155,7 +158,7 @@ class Channel(Block):
             self.o.payload.eq(Cat(reader.data for reader in readers)),
         ]
         for reader in readers:
-            m.d.comb += [reader.addr.eq(address), reader.en.eq(enable)]
+            m.d.comb += [reader.addr.eq(address), reader.en.eq(read)]
         with m.If(enable):
             m.d.sync += self.o.valid.eq(read)
         with m.If(read):

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from golden.parameters import SETS, ArrayParameters, parameter_set
+from golden.registers import gemm_registers
 
 __all__ = ["main"]
 
@@ -15,16 +16,22 @@ FIXTURE = Path(__file__).parent.parent / "tb" / "data" / "awq_gemm.safetensors"
 class _Set(click.ParamType):
     name = "set"
 
+    def __init__(self, engine: bool = False):
+        self._engine = engine
+
     def convert(self, value, param, ctx) -> ArrayParameters:
         try:
-            return parameter_set(value)
+            parameters = parameter_set(value)
+            if self._engine:
+                gemm_registers(parameters)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        return parameters
 
 
-def set_option(default: str = "edge"):
-    """Option that chooses the parameter set."""
-    return click.option("--set", "-s", "parameters", type=_Set(), default=default,
+def set_option(default: str = "edge", *, engine: bool = False):
+    """Option that chooses the parameter set, whose ``engine`` must be possible too."""
+    return click.option("--set", "-s", "parameters", type=_Set(engine), default=default,
                         show_default=True, metavar="NAME|FILE.toml",
                         help=f"Parameter set: {', '.join(SETS)}, or a file.")
 
@@ -59,13 +66,12 @@ def formats(page):
 
 
 @cli.command()
-@set_option()
+@set_option(engine=True)
 @output_option("build/verilog")
 def verilog(parameters, output):
-    """Write the Verilog of an array, and a JSON file that describes it."""
-    from hdl.array import Array
-    from hdl.export import export
-    click.echo(export(Array(parameters), output))
+    """Write the Verilog of an array and its engine, and the files that describe and test these."""
+    from scripts import verilog
+    click.echo("\n".join(map(str, verilog.main(parameters, output))))
 
 
 @cli.command()
@@ -131,7 +137,7 @@ def figures(parameters, output):
 
 
 @cli.command()
-@set_option()
+@set_option(engine=True)
 @click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
               help="Another file that receives the page.")
 @output_option("build/registers")

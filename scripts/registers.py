@@ -13,7 +13,7 @@ from golden.registers import (
 )
 from scripts.files import write
 
-__all__ = ["WRITERS", "header", "main", "page", "rdl"]
+__all__ = ["WRITERS", "page", "header", "rdl", "forms", "main"]
 
 _PAGE = """\
 # Registers
@@ -118,13 +118,18 @@ def rdl(table: RegisterTable, module: str) -> str:
 WRITERS = {".md": page, ".h": header, ".rdl": rdl}
 
 
+def forms(parameters: ArrayParameters) -> dict[str, str]:
+    """Every form of the engine's registers, by the name of its file."""
+    table, module = gemm_registers(parameters), f"mixpe_{parameters.name}_gemm"
+    return {f"{module}{suffix}": writer(table, module) for suffix, writer in WRITERS.items()}
+
+
 def main(parameters: ArrayParameters, output: Path, docs: Path | None = None) -> list[Path]:
     """Write every form of the engine's registers to ``output``, and the page to ``docs`` too."""
-    table, module = gemm_registers(parameters), f"mixpe_{parameters.name}_gemm"
-    texts = {output / f"{module}{suffix}": writer(table, module)
-             for suffix, writer in WRITERS.items()}
+    written = forms(parameters)
+    texts = {output / name: text for name, text in written.items()}
     if docs is not None:
-        texts[docs] = page(table, module)
+        texts[docs] = written[f"mixpe_{parameters.name}_gemm.md"]
     for path, text in texts.items():
         write(path, text)
     return list(texts)

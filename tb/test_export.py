@@ -21,25 +21,39 @@ from hdl.compressor import FullAdder
 from hdl.counter import Counter
 from hdl.dequantiser import Dequantiser
 from hdl.export import description, export, verilog
+from hdl.gemm import Gemm
 from hdl.rescale import Rescale
 from hdl.tile import Tile
+from tb.engines import ENGINES, SMALL
 
-#: The largest arrays take Verilator and Yosys a while.
-PARAMETERS = [each if each.peak < 1000 else pytest.param(each, marks=pytest.mark.full)
-              for p in SETS.values() for each in (p, p.baseline())]
 TINY = SETS["tiny"]
 
-BLOCKS = [Array(TINY), Array(TINY.baseline()), Tile(TINY), Dequantiser(TINY), Rescale(TINY),
-          FullAdder(TINY, 5), AxiLiteRegisters(TINY, gemm_registers(TINY)), Counter(TINY)]
+#: What is exported; the largest take Verilator and Yosys a while.
+TOPS = [
+    *(pytest.param(Array, each, marks=[pytest.mark.full] * (each.peak >= 1000))
+      for p in SETS.values() for each in (p, p.baseline())),
+    *(pytest.param(Gemm, each) for each in ENGINES),
+    *(pytest.param(Gemm, each, marks=pytest.mark.full) for each in SETS.values()),
+]
 
-by_name = pytest.mark.parametrize("parameters", PARAMETERS, ids=lambda p: p.name)
+BLOCKS = [Array(TINY), Array(TINY.baseline()), Tile(TINY), Dequantiser(TINY), Rescale(TINY),
+          FullAdder(TINY, 5), AxiLiteRegisters(TINY, gemm_registers(TINY)), Counter(TINY),
+          *map(Gemm, ENGINES)]
+
+by_top = pytest.mark.parametrize(("top", "parameters"), TOPS,
+                                 ids=lambda value: getattr(value, "__name__", None) or value.name)
 by_block = pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.module)
 
 
 @cache
-def text_of(parameters) -> str:
-    """Verilog of an array."""
-    return verilog(Array(parameters))
+def text_of(top, parameters) -> str:
+    """Verilog of an array or an engine."""
+    return verilog(top(parameters))
+
+
+def name_of(top, parameters) -> str:
+    """Name of the module."""
+    return f"mixpe_{parameters.name}_gemm" if top is Gemm else f"mixpe_{parameters.name}"
 
 
 def modules(text: str) -> dict[str, str]:
@@ -61,56 +75,63 @@ def lint(text: str, path: Path, top: str) -> list[str]:
 
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_every_process_writes_the_same(seed):
-    program = ("import sys\nfrom golden.parameters import SETS\nfrom hdl.array import Array\n"
-               "from hdl.export import verilog\nsys.stdout.write(verilog(Array(SETS['tiny'])))")
+    program = ("import sys\nfrom hdl.export import verilog\nfrom hdl.gemm import Gemm\n"
+               "from tb.engines import SMALL\nsys.stdout.write(verilog(Gemm(SMALL)))")
     process = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True,
                              cwd=Path(__file__).parent.parent,
                              env=os.environ | {"PYTHONHASHSEED": seed})
-    assert process.stdout == text_of(TINY).encode()
+    assert process.stdout == text_of(Gemm, SMALL).encode()
 
 
-@by_name
-def test_text_is_plain(parameters):
-    text = text_of(parameters)
+@by_top
+def test_text_is_plain(top, parameters):
+    text = text_of(top, parameters)
     assert text.isascii()
     assert "\\" not in text, "an escaped identifier"
     assert "(*" not in text, "an attribute"
+    assert not re.search(r"^ *initial", text, re.MULTILINE), "an initial value"
     assert not re.search(r"(?<![*/])/(?![*/])", text), "a path, or a division"
-    assert text.startswith(f"// mixpe_{parameters.name}: written by mixpe ")
+    assert text.startswith(f"// {name_of(top, parameters)}: written by mixpe ")
     found = modules(text)
     assert list(found) == list(dict.fromkeys(re.findall(r"^module (\w+)", text, re.MULTILINE)))
-    assert sorted(found) == sorted(Array(parameters).closure())
+    assert sorted(found) == sorted(top(parameters).closure())
     assert all(re.fullmatch(rf"mixpe_{parameters.name}(_[a-z0-9_]+)?", name) for name in found)
 
 
-@by_name
-def test_lint(parameters, tmp_path):
-    top = f"mixpe_{parameters.name}"
-    assert lint(text_of(parameters), tmp_path / f"{top}.v", top) == []
+@by_top
+def test_lint(top, parameters, tmp_path):
+    name = name_of(top, parameters)
+    assert lint(text_of(top, parameters), tmp_path / f"{name}.v", name) == []
 
 
-def test_each_waiver_is_needed(tmp_path):
-    text = text_of(TINY)
+@pytest.mark.parametrize(("top", "parameters"), [(Array, TINY), (Gemm, SMALL)])
+def test_each_waiver_is_needed(top, parameters, tmp_path):
+    text = text_of(top, parameters)
     waived = re.findall(r"^/\* verilator lint_off (\w+) \*/ +// \w", text, re.MULTILINE)
     assert waived == re.findall(r"lint_off (\w+)", text)
     # The first rule is about the name of the file.
     path = tmp_path / "many.v"
-    assert lint(re.sub(r".*lint_off.*\n", "", text), path, f"mixpe_{TINY.name}") == sorted(waived)
+    assert lint(re.sub(r".*lint_off.*\n", "", text), path,
+                name_of(top, parameters)) == sorted(waived)
 
 
-@by_name
-def test_no_combinational_loop(parameters, tmp_path):
+@by_top
+def test_no_combinational_loop(top, parameters, tmp_path):
     """Yosys looks at single bits, where Verilator's rule about loops looks at words."""
-    (tmp_path / "design.v").write_text(text_of(parameters))
-    yosys.run(f"read_verilog design.v\nhierarchy -check -top mixpe_{parameters.name}\nproc\n"
+    (tmp_path / "design.v").write_text(text_of(top, parameters))
+    yosys.run(f"read_verilog design.v\nhierarchy -check -top {name_of(top, parameters)}\nproc\n"
               "flatten\ncheck -assert", directory=tmp_path)
 
 
-def test_plain_synthesis(tmp_path):
-    (tmp_path / "design.v").write_text(text_of(SETS["fpga"]))
-    log = yosys.run("read_verilog design.v\nsynth -top mixpe_fpga\nstat", directory=tmp_path)
+@pytest.mark.parametrize(("top", "parameters"), [(Array, SETS["fpga"]), (Gemm, SMALL)])
+def test_plain_synthesis(top, parameters, tmp_path):
+    (tmp_path / "design.v").write_text(text_of(top, parameters))
+    log = yosys.run(f"read_verilog design.v\nsynth -top {name_of(top, parameters)}\nstat",
+                    directory=tmp_path)
     harmless = ("ABC: Warning: The network is combinational",
-                "Warning: Replacing memory \\queue_storage with list of registers.")
+                *(f"Warning: Replacing memory \\{memory} with list of registers."
+                  for memory in ("queue_storage", "shapes_storage", "accumulators0",
+                                 "accumulators1")))
     warnings = [line for line in log.splitlines()
                 if "warning" in line.lower() and not line.startswith(harmless)]
     assert not [line for line in warnings if "unique messages" not in line]
@@ -139,16 +160,52 @@ def test_description_of_a_set():
     block = Array(TINY)
     told = description(block, "text")
     assert told["parameters"] == TINY.to_dict()
-    assert told["derived"] == {
-        "beats": 4, "band_rows": 4, "rows": 8, "columns": 4, "peak": 128,
+    assert told["derived"].items() >= {
+        "beats": 4, "band_rows": 4, "rows": 8, "columns": 4, "peak": 128, "zero_bits": 5,
         "full_rate_length": TINY.full_rate_length, "latency": TINY.latency,
         "sum_bits": TINY.sum_bits, "row_sum_bits": TINY.row_sum_bits,
-        "corrected_bits": TINY.corrected_bits, "scale_queue": TINY.scale_queue}
+        "corrected_bits": TINY.corrected_bits, "scale_queue": TINY.scale_queue}.items()
+    assert all(type(value) in (int, bool) and name.isidentifier() and name[0] != "_"
+               for name, value in told["derived"].items())
     assert told["tools"].keys() == {"amaranth", "mixpe", "pyosys"}
     assert told["sha256"] == hashlib.sha256(b"text").hexdigest()
     ports = description(Dequantiser(TINY), "")["ports"]
     assert ports["sum"] == {"direction": "input", "width": TINY.sum_bits, "signed": True}
     assert ports["result"] == {"direction": "output", "width": 32, "signed": False}
+
+
+def test_description_of_the_clock():
+    told = description(Array(TINY), "")
+    assert (told["clock"], told["reset"]) == ("clk", {"port": "rst", "active": "high"})
+    assert told["interfaces"] == {}
+    told = description(FullAdder(TINY, 5), "")
+    assert (told["clock"], told["reset"]) == (None, None)
+
+
+@pytest.mark.parametrize("parameters", ENGINES, ids=lambda p: p.name)
+def test_description_of_the_interfaces(parameters):
+    told = description(Gemm(parameters), "")
+    assert (told["clock"], told["reset"]) == ("aclk", {"port": "aresetn", "active": "low"})
+    names = ["x", "w", "s", "sx", *["t"] * parameters.t_stream]
+    assert list(told["interfaces"]) == [*(f"s_axis_{name}" for name in names), "m_axis_y",
+                                        "s_axil"]
+    for name in names:
+        assert told["interfaces"][f"s_axis_{name}"] == {
+            "protocol": "AXI4-Stream", "role": "slave",
+            "signals": {signal: f"s_axis_{name}_{signal}"
+                        for signal in ("tdata", "tvalid", "tready", "tlast")}}
+    assert told["interfaces"]["m_axis_y"]["role"] == "master"
+    assert set(told["interfaces"]["m_axis_y"]["signals"]) == {
+        "tdata", "tkeep", "tvalid", "tready", "tlast"}
+    assert told["interfaces"]["s_axil"]["protocol"] == "AXI4-Lite"
+    every = [port for each in told["interfaces"].values() for port in each["signals"].values()]
+    assert sorted([*every, "aclk", "aresetn", "interrupt"]) == sorted(told["ports"])
+    # A slave's valid comes in, a master's goes out.
+    for each in told["interfaces"].values():
+        for signal in ("tvalid", "awvalid", "arvalid", "wvalid"):
+            if port := each["signals"].get(signal):
+                inward = told["ports"][port]["direction"] == "input"
+                assert inward == (each["role"] == "slave")
 
 
 def test_files(tmp_path):
