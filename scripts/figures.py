@@ -437,7 +437,75 @@ def drain(p: ArrayParameters) -> Drawing:
 
 
 #: Figures by the name of their file.
-FIGURES = {"array": array, "tile": tile, "drain": drain}
+# The engine
+
+
+def engine(p: ArrayParameters) -> Drawing:
+    """Registers and queue above; streams, their buffers, array and results below."""
+    streams = {
+        "x":  (X, p.x_input_format.bits * p.lanes, f"1 row x {p.lanes} x {p.x}"),
+        "t":  (S, None, "row x group"),
+        "w":  (W, p.columns * p.lanes * p.w_format.bits,
+               f"{p.columns} columns x {p.lanes} x {p.w}"),
+        "s":  (S, p.columns * (p.scale_format.bits + p.zero_bits), f"{p.columns} columns"),
+        "sx": (S, 32, "1 row x fp32"),
+    }
+    depths = {"x": (p.x_depth, p.rows), "t": (p.t_depth, p.rows), "w": (p.w_depth, 1),
+              "s": (p.s_depth, 1), "sx": (p.sx_depth, 1)}
+    if not p.x_groups:
+        del streams["t"]
+    top, pitch = 190, 78
+    bottom = top + len(streams) * pitch
+    d = Drawing(1200, bottom + 10, f"Engine {p.name}: queue of commands, buffers of the operands, "
+                                   f"array of {p.rows} x {p.columns} outputs, results")
+    d.text(24, 30, "AXI4-Lite", size=16, anchor="start", bold=True)
+    d.text(24, 48, "registers, interrupt", anchor="start", color=FAINT)
+    d.line((24, 66), (190, 66))
+    d.box(190, 36, 150, 60, "registers", "errors, counters")
+    d.line((340, 66), (390, 66))
+    d.box(390, 36, 150, 60, "admission", "checks and divides")
+    d.line((540, 66), (590, 66))
+    d.box(590, 36, 220, 60, "commands", "each part has its own place")
+    for x, y in ((430, top - 24), (680, 150), (1030, 150)):
+        d.line((700, 96), (700, 122), (x, 122), (x, y))
+
+    d.box(600, 150, 160, bottom - 170, "sequence", "passes, blocks,", "groups, edges")
+    d.box(800, 150, 140, bottom - 170, "array", f"{p.rows} x {p.columns} outputs",
+          f"{p.peak:,} MAC per cycle", color=SUM)
+    for index, (name, (color, bits, what)) in enumerate(streams.items()):
+        _channel(d, p, name, top + index * pitch, color, bits, what, depths[name])
+    y = (150 + bottom - 20) / 2
+    d.line((760, y), (800, y), color=SUM)
+    d.box(980, 150, 100, bottom - 170, "results", "M x N", color=Y)
+    d.line((940, y), (980, y), color=Y)
+    d.line((1080, y), (1176, y), color=Y)
+    d.text(1176, y - 28, "y", size=16, anchor="end", color=Y, bold=True)
+    d.text(1176, y - 10, f"{p.y_lanes} x {p.y}", anchor="end", color=FAINT)
+    return d
+
+
+def _channel(d: Drawing, p: ArrayParameters, name: str, y: float, color: str, bits: int | None,
+             what: str, depth: tuple[int, int]) -> None:
+    """A stream, the aligner if it passes that, and its buffer."""
+    items, rows = depth
+    if name != "t" or not p.x_align:
+        d.text(24, y - 8, name, size=16, anchor="start", color=color, bold=True)
+        d.text(24, y + 16, what, size=12, anchor="start", color=FAINT)
+        if bits:
+            d.text(52, y - 8, f"{bits:,} bits", anchor="start")
+    if name == "x" and p.x_align:
+        d.line((24, y), (190, y), color=color)
+        d.box(190, y - 24, 110, 48, "aligner", f"{p.x_align} bits", color=color)
+        d.line((300, y), (350, y), color=color)
+        d.line((245, y + 24), (245, y + 78), (350, y + 78), color=S)
+    elif name != "t" or not p.x_align:
+        d.line((24, y), (350, y), color=color)
+    d.box(350, y - 24, 180, 48, f"channel {name}",
+          f"{rows} x {items:,} items" if rows > 1 else f"{items:,} items", color=color)
+    d.line((530, y), (600, y), color=color)
+
+
+FIGURES = {"array": array, "engine": engine, "tile": tile, "drain": drain}
 
 
 def main(parameters: ArrayParameters, output: Path) -> list[Path]:

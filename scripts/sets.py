@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from rich import box
 from rich.table import Table
 
-from golden.parameters import ArrayParameters
+from golden.parameters import CHOICES, ArrayParameters
 from scripts.console import console
 
 __all__ = ["show"]
 
 
 def show(sets: Iterable[ArrayParameters]) -> None:
-    """Print a table of the sets' formats, and one of their shapes."""
+    """Print a table of the sets' formats, one of their shapes, and what own sets may choose."""
     formats = Table("set", "x", "w", "scale", "y", "mac", "sum, Σx, Σx(q-z)\nbits", box=box.SIMPLE)
     shapes  = Table("set", "R x C x L", "mesh", "bands", "G", "MAC\nper cycle", "full rate\nfrom K",
                     box=box.SIMPLE)
@@ -24,8 +24,11 @@ def show(sets: Iterable[ArrayParameters]) -> None:
             p.name, f"{p.tile_rows} x {p.tile_columns} x {p.lanes}",
             f"{p.mesh_rows} x {p.mesh_columns}", str(p.bands), str(p.group), f"{p.peak:,}",
             f"{p.full_rate_length:,}")
-    console.print(formats)
-    console.print(shapes)
+    choices = Table("parameter of a set", "choices", box=box.SIMPLE)
+    for name, values in CHOICES.items():
+        choices.add_row(name, ", ".join(str(value).lower() for value in values))
+    for table in (formats, shapes, choices):
+        console.print(table)
 
 
 def _activations(p: ArrayParameters) -> str:

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from golden.awq import pack
-from golden.parameters import SETS
+from golden.parameters import CHOICES, SETS
 from golden.quantise import quantise_weights
 from scripts.sim import labels
 
@@ -230,6 +230,8 @@ def test_sets(tmp_path):
     formats, shapes = (row for row in named if row[0] == "tiny")
     assert formats == ["tiny", "int8", "uint4", "fp16", "fp32", "pair_sum", "16,", "12,", "17"]
     assert shapes == ["tiny", "2", "x", "2", "x", "4", "2", "x", "2", "2", "16", "128", "112"]
+    weights = next(row for row in rows if row[0] == "w")
+    assert weights[1:] == ", ".join(CHOICES["w"]).split()
 
 
 def test_verilog(tmp_path):
