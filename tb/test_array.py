@@ -7,11 +7,11 @@ from hdl.array import Array
 from hdl.export import verilog
 from tb.runner import simulate
 
-#: What tb.test_matrix has too, in smaller arrays.
-OTHER_FORMATS = ("mixed", "shift", "w4a16", "w4a16_aligned", "mxfp4", "nvfp4")
+#: Large, or what tb.test_matrix has too in smaller arrays.
+LONG = ("edge", "mixed", "shift", "w4a16", "w4a16_aligned", "mxfp4", "nvfp4")
 
 PARAMETERS = [
-    *(pytest.param(p, marks=pytest.mark.full) if name in OTHER_FORMATS else p
+    *(pytest.param(p, marks=pytest.mark.full) if name in LONG else p
       for name, p in SETS.items()),
     # One element; every index has a single value.
     ArrayParameters(name="one", mac="shift_add", lanes=1, tile_rows=1, tile_columns=1, group=4),

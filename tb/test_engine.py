@@ -16,7 +16,7 @@ LARGE = {"x_depth": 16384, "w_depth": 512}
 STEADY = ArrayParameters(name="steady", lanes=16, tile_rows=2, tile_columns=4, group=128)
 
 ENGINES = [
-    TINY,
+    TINY.replace(**LARGE),
     TINY.replace(name="mixed", wide=True, x_zero=True, x_scale="fp16"),
     TINY.replace(name="float", x="fp16", mac="float", w="int4", lanes=2, bands=1),
     TINY.replace(name="aligned", x="fp16", x_align=8, x_scale="e8m0", w="int4"),
@@ -32,15 +32,11 @@ def run(parameters, **settings):
 
 @pytest.mark.parametrize("parameters", ENGINES, ids=lambda parameters: parameters.name)
 def test_engine(parameters):
-    run(parameters, count=4, limit=60, resets=4)
+    run(parameters, count=6, limit=600, resets=4)
 
 
 def test_steady_rate():
     run(STEADY, count=2, limit=200, resets=1, steady=4096, passes=32)
-
-
-def test_a_dozen_shapes():
-    run(TINY.replace(**LARGE), count=6, limit=600, resets=1)
 
 
 @pytest.mark.full

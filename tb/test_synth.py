@@ -13,11 +13,14 @@ from tb.random_layer import steps
 
 TINY = SETS["tiny"]
 
+#: One tile.
+SMALL = TINY.replace(name="small", mesh_rows=1, mesh_columns=1, bands=1)
+
 #: Keeps the tests that read one report together, or each of the workers would make it.
 reads_report = pytest.mark.xdist_group("report")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def report(tmp_path_factory):
     output = tmp_path_factory.mktemp("synth")
     synth.main(TINY, None, True, output)
@@ -43,7 +46,7 @@ def test_report_compares_the_tiles(report):
 
 def test_shift_element_is_smaller_than_int4(tmp_path):
     """DenseShift's 3 bits against the smallest int4 element; the netlist works."""
-    shift = TINY.replace(name="shift3", w="shift3", mac="shift")
+    shift = SMALL.replace(name="shift3", w="shift3", mac="shift")
     synth.main(shift, None, False, tmp_path)
     report = json.loads((tmp_path / "shift3.json").read_text())
     assert [tile["set"] for tile in report["tiles"]] == ["shift3", "shift3_int8", "shift3_int4"]
@@ -118,9 +121,9 @@ def test_real_operands_are_a_layers_codes(parameters):
 
 
 def test_netlists_pass_the_benches(capsys):
-    netlist_sim.main(TINY, None, 1)
+    netlist_sim.main(SMALL, None, 1)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["mixpe_tiny_tile", "mixpe_tiny"]
+    assert [line.partition(":")[0] for line in lines] == ["mixpe_small_tile", "mixpe_small"]
 
 
 def test_a_wrong_netlist_is_found(tmp_path):

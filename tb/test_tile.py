@@ -13,13 +13,11 @@ SCALAR = {"lanes": 1, "tile_rows": 1, "tile_columns": 1, "group": 8}
 
 TILES = [
     SETS["tiny"], SETS["paper"], SETS["edge"], SETS["edge"].baseline(),
-    *(ArrayParameters(name=f"{mac}_{w}", mac=mac, w=w, **SHAPE)
-      for mac in ("shift_add", "pair_sum", "product") for w in ("int4", "uint4", "int8")),
-    *(ArrayParameters(name=f"scalar_{mac}_{w}", mac=mac, w=w, **SCALAR)
-      for mac in ("shift_add", "product") for w in ("int4", "uint4")),
     *(ArrayParameters(name=f"{mac}_{w}", mac=mac, w=w, **SHAPE) for mac, w in (
-        ("pair_sum", "int2"), ("shift_add", "int3"), ("pair_sum", "ternary"), ("shift", "shift3"),
+        ("pair_sum", "int4"), ("pair_sum", "uint4"), ("shift_add", "int8"), ("pair_sum", "int2"),
+        ("shift_add", "int3"), ("pair_sum", "ternary"), ("shift", "shift3"),
         ("product", "shift4"), ("pair_sum", "e2m1"))),
+    ArrayParameters(name="scalar", mac="shift_add", **SCALAR),
     ArrayParameters(name="aligned", x="bf16", x_align=12, x_scale="e8m0", w="e2m1", **SHAPE),
 ]
 
@@ -27,9 +25,12 @@ TILES = [
 OTHERS = [
     ArrayParameters(name=f"{mac}_{w}", mac=mac, w=w, **SHAPE)
     for mac in ("shift_add", "pair_sum", "product", "shift")
-    for w in ("int2", "int3", "ternary", "shift2", "shift3", "shift4", "e2m1")
+    for w in ("int2", "int3", "int4", "uint4", "int8", "ternary", "shift2", "shift3", "shift4",
+              "e2m1")
     if (mac != "shift" or w.startswith("shift"))
     and f"{mac}_{w}" not in [p.name for p in TILES]
+] + [ArrayParameters(name=f"scalar_{mac}_{w}", mac=mac, w=w, **SCALAR)
+     for mac in ("shift_add", "product") for w in ("int4", "uint4")
 ] + [ArrayParameters(name=f"aligned_{x_align}_{mac}", x="fp16", x_align=x_align, x_scale="e8m0",
                      mac=mac, **SHAPE)
      for mac in ("shift_add", "pair_sum", "product") for x_align in (3, 12, 24)
@@ -62,7 +63,8 @@ def test_sixteenth_of_the_float_products(parameters):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("parameters", [*FLOATS, *(p for p in TILES if p.w == "int8")],
+@pytest.mark.parametrize("parameters", [*FLOATS, *(p for p in TILES + OTHERS if p.w == "int8"
+                                                          and p.mac != "float")],
                          ids=lambda parameters: parameters.name)
 def test_every_pair_of_codes(parameters):
     tile = Tile(parameters)
