@@ -1,7 +1,6 @@
 """Softmax with exact exponents in integers: the rival that EXAQ is measured against."""
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from golden.softmax import rounded_fractions, rows
 from golden.softmax_parameters import BaselineParameters
 
-__all__ = ["ExactSoftmaxResult", "exponent_table", "exponents", "exact_softmax"]
+__all__ = ["ExactSoftmaxResult", "exponents", "exact_softmax"]
 
 #: Binary places of fp16 numbers and their differences.
 _X_POINT = 24
@@ -37,22 +36,6 @@ class ExactSoftmaxResult:
     sums: NDArray[np.int64]
     all_masked: NDArray[np.bool_]
     invalid: NDArray[np.bool_]
-
-
-@cache
-def exponent_table(address_bits: int, value_bits: int) -> tuple[int, ...]:
-    """2**-(i / 2**k) for i from 0 to 2**k, in units of 2**-V, rounded to the nearest.
-
-    The first entry is 2**V, the last 2**(V - 1).
-
-    Examples
-    --------
-    >>> exponent_table(2, 8)
-    (256, 215, 181, 152, 128)
-    """
-    segments = 1 << address_bits
-    # V is at most 23: float64's power is far closer to the number than that to a middle.
-    return tuple(round(2.0**(value_bits - i / segments)) for i in range(segments + 1))
 
 
 def exponents(distances: ArrayLike, parameters: BaselineParameters) -> NDArray[np.int64]:
@@ -92,7 +75,7 @@ def exponents(distances: ArrayLike, parameters: BaselineParameters) -> NDArray[n
     [1.0, 0.367919921875]
     """
     p = parameters
-    table = np.array(exponent_table(p.table_address_bits, p.value_bits))
+    table = np.array(p.table)
     u = np.minimum(np.asarray(distances, dtype=np.int64) >> _X_POINT - p.distance_point,
                    (1 << p.distance_bits) - 1)
     v = u * p.log2_e >> p.log2_e_point

@@ -273,6 +273,16 @@ class BaselineParameters(_RowParameters):
         return self.precision + 4
 
     @property
+    def table(self) -> tuple[int, ...]:
+        """2**-(i / 2**k) for i from 0 to 2**k, in units of 2**-V, rounded to the nearest.
+
+        The first entry is 2**V, the last 2**(V - 1).
+        """
+        segments = 1 << self.table_address_bits
+        # V is at most 23: float64's power is far closer to the number than that to a middle.
+        return tuple(round(2.0**(self.value_bits - i / segments)) for i in range(segments + 1))
+
+    @property
     def rest_bits(self) -> int:
         """Bits of f below the table's address; they interpolate."""
         return self.distance_point - self.table_address_bits

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golden.exact_softmax import exact_softmax, exponent_table, exponents
+from golden.exact_softmax import exact_softmax, exponents
 from golden.exaq import constants
 from golden.formats import FORMATS
 from golden.lut_sum import lut, lut_sum, packed
@@ -288,7 +288,7 @@ def exponent_of(distance, p):
     v = u * round(Fraction(LOG2_E, 2**64) * 2**p.log2_e_point) // 2**p.log2_e_point
     whole, fraction = divmod(v, 2**p.distance_point)
     address, rest = divmod(fraction, 2**p.rest_bits)
-    low, high = exponent_table(p.table_address_bits, p.value_bits)[address:address + 2]
+    low, high = p.table[address:address + 2]
     value = low - (low - high) * rest // 2**p.rest_bits
     return value * 2**(p.exp_bits - p.value_bits) // 2**whole
 
@@ -337,9 +337,21 @@ def test_bound_of_the_rival(y):
     assert worst > 0.1
 
 
-def test_constant_of_the_rival():
+def test_factor_of_the_rival():
     assert abs(Fraction(LOG2_E, 2**64) - Fraction(math.log2(math.e))) < Fraction(2)**-52
-    assert exponent_table(1, 20) == (2**20, round(2**20 / math.sqrt(2)), 2**19)
+
+
+@pytest.mark.parametrize("y", OUTPUTS)
+def test_table_of_the_rival(y):
+    """Each entry is the nearest integer to a root, which integers tell."""
+    p = B.replace(y=y)
+    segments = 2**p.table_address_bits
+    assert (len(p.table), p.table[0], p.table[-1]) == (
+        segments + 1, 2**p.value_bits, 2**(p.value_bits - 1))
+    for i, entry in enumerate(p.table):
+        # entry - 1/2 < 2**(V - i / segments) < entry + 1/2, raised to the power of segments
+        power = 2**(p.value_bits * segments - i) * 2**segments
+        assert (2 * entry - 1)**segments < power < (2 * entry + 1)**segments
 
 
 # Parameters
