@@ -9,7 +9,7 @@ from golden.formats import FORMATS
 from golden.mixed import MixedWeights
 from golden.quantise import Activations, GroupedWeights, groups
 
-__all__ = ["group_sums", "dequantise", "gemm"]
+__all__ = ["group_sums", "nearest_float32", "dequantise", "gemm"]
 
 
 def group_sums(x: Activations, weights: GroupedWeights) -> NDArray[Any]:
@@ -63,6 +63,33 @@ def _steps(x: Activations, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.array([int(value) for value in values.ravel()], dtype=dtype).reshape(values.shape)
 
 
+def nearest_float32(integers: NDArray[Any], step: float) -> NDArray[np.float32]:
+    """``integers * step``, rounded once to the nearest, ties to even.
+
+    Parameters
+    ----------
+    integers : ndarray of int64 or of Python's integers
+        Of any size.
+    step : float
+        A power of two.
+
+    Returns
+    -------
+    ndarray of float32, same shape as ``integers``
+    """
+    if integers.dtype != object and np.abs(integers).max(initial=0) < 1 << 53:
+        with np.errstate(over="ignore"):
+            return (integers * step).astype(np.float32)
+    # Bits beyond binary32's reach become one that says whether there were any.
+    sign, magnitude = np.where(integers < 0, -1, 1), abs(integers.astype(object))
+    drop = np.vectorize(lambda value: max(0, value.bit_length() - 52), otypes=[object])(magnitude)
+    rest = magnitude & (1 << drop) - 1
+    kept = (magnitude >> drop | (rest > 0)).astype(np.int64)
+    with np.errstate(over="ignore"):
+        return np.ldexp(sign * kept * 1.0, drop.astype(np.int64) + int(np.log2(step))).astype(
+            np.float32)
+
+
 def dequantise(sums: NDArray[np.float32], scales: NDArray[np.float32],
                sx: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale and add the groups in float32: ``acc = 0; acc += sums[g] * scales[g]; acc * sx``.
@@ -87,21 +114,6 @@ def dequantise(sums: NDArray[np.float32], scales: NDArray[np.float32],
         for group, scale in zip(sums, scales, strict=True):
             acc = acc + group * scale
         return acc * sx[:, None]
-
-
-def _float32(integers: NDArray[Any], step: float) -> NDArray[np.float32]:
-    """``integers * step``, rounded once; ``step`` is a power of two."""
-    if integers.dtype != object and np.abs(integers).max(initial=0) < 1 << 53:
-        with np.errstate(over="ignore"):
-            return (integers * step).astype(np.float32)
-    # Bits beyond binary32's reach become one that says whether there were any.
-    sign, magnitude = np.where(integers < 0, -1, 1), abs(integers.astype(object))
-    drop = np.vectorize(lambda value: max(0, value.bit_length() - 52), otypes=[object])(magnitude)
-    rest = magnitude & (1 << drop) - 1
-    kept = (magnitude >> drop | (rest > 0)).astype(np.int64)
-    with np.errstate(over="ignore"):
-        return np.ldexp(sign * kept * 1.0, drop.astype(np.int64) + int(np.log2(step))).astype(
-            np.float32)
 
 
 def gemm(x: Activations, weights: GroupedWeights | MixedWeights, *,
@@ -142,7 +154,7 @@ def gemm(x: Activations, weights: GroupedWeights | MixedWeights, *,
         columns = [gemm(x, part, y=y) for part in (weights.wide, weights.narrow)]
         return np.concatenate(columns, axis=1)[:, np.argsort(weights.features)]
     k = weights.q.shape[0]
-    sums = _float32(group_sums(x, weights), x.fmt.step * FORMATS[weights.w].step)
+    sums = nearest_float32(group_sums(x, weights), x.fmt.step * FORMATS[weights.w].step)
     if not x.fmt.is_integer:
         bad = ~np.isfinite(x.fmt.decode(x.q))
         for g in range(groups(k, weights.group)):

@@ -1,15 +1,15 @@
 """Parameter sets of an array, and every width and depth that follows from them."""
 
-import re
 import tomllib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from golden.base_parameters import BaseParameters
 from golden.formats import FORMATS, Format, aligned, signed_bits
 
-__all__ = ["ArrayParameters", "CHOICES", "MACS", "SETS", "ACCUMULATE_LOOP", "DEQUANTISE_LATENCY",
-           "FLOAT_LATENCY", "RESCALE_LATENCY", "SCALE_LATENCY", "parameter_set"]
+__all__ = ["ArrayParameters", "CHOICES", "MACS", "RANGES", "SETS", "ACCUMULATE_LOOP",
+           "DEQUANTISE_LATENCY", "FLOAT_LATENCY", "RESCALE_LATENCY", "SCALE_LATENCY",
+           "parameter_set"]
 
 #: Micro-architectures of the multiply-accumulate, and what each is.
 MACS = {
@@ -35,6 +35,13 @@ CHOICES: dict[str, tuple[str | bool, ...]] = {
     "mac": tuple(MACS),
 }
 
+#: Least and greatest value of each parameter that is an integer.
+RANGES = {
+    "lanes": (1, 256), "tile_rows": (1, 64), "tile_columns": (1, 64), "mesh_rows": (1, 64),
+    "mesh_columns": (1, 64), "bands": (1, 64), "group": (1, 32768), "y_lanes": (1, 64),
+    "x_align": (0, 24), "x_depth": (2, 65536), "w_depth": (2, 65536),
+}
+
 #: Cycles from reading an accumulator until its successor can be read.
 ACCUMULATE_LOOP = 4
 
@@ -53,7 +60,7 @@ RESCALE_LATENCY = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArrayParameters:
+class ArrayParameters(BaseParameters):
     """Parameters of an output-stationary array for one grouped mixed-precision GEMM.
 
     Parameters
@@ -104,7 +111,6 @@ class ArrayParameters:
         If a parameter breaks a rule; the message names the parameter, the rule and the value.
     """
 
-    name: str
     x: str = "int8"
     x_align: int = 0
     x_scale: str = "token"
@@ -126,21 +132,7 @@ class ArrayParameters:
     w_depth: int = 512
 
     def __post_init__(self) -> None:
-        if not re.fullmatch("[a-z][a-z0-9_]{0,31}", str(self.name)):
-            raise ValueError("Name must be a lower-case identifier of at most 32 characters, "
-                             f"not {self.name!r}")
-        for field, choices in CHOICES.items():
-            if getattr(self, field) not in choices:
-                raise ValueError(f"Parameter {field} must be one of "
-                                 f"{', '.join(map(str, choices))}, not {getattr(self, field)!r}")
-        for field, low, high in (("lanes", 1, 256), ("tile_rows", 1, 64), ("tile_columns", 1, 64),
-                                 ("mesh_rows", 1, 64), ("mesh_columns", 1, 64), ("bands", 1, 64),
-                                 ("group", 1, 32768), ("y_lanes", 1, 64), ("x_align", 0, 24),
-                                 ("x_depth", 2, 65536), ("w_depth", 2, 65536)):
-            value = getattr(self, field)
-            if type(value) is not int or not low <= value <= high:
-                raise ValueError(f"Parameter {field} must be an integer from {low} to {high}, "
-                                 f"not {value!r}")
+        self._check_values(CHOICES, RANGES)
         self._check_shape()
         self._check_formats()
 
@@ -191,26 +183,6 @@ class ArrayParameters:
                              f"not {self.x_scale!r}")
         if self.wide and self.w != "uint4":
             raise ValueError(f"Parameter w must be uint4 for wide, not {self.w!r}")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ArrayParameters":
-        """Rebuild a parameter set from :meth:`to_dict`."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(values.keys() - known):
-            raise ValueError(f"Parameters must be among {', '.join(sorted(known))}, "
-                             f"not {', '.join(unknown)}")
-        needed = {"name", "lanes", "tile_rows", "tile_columns"}
-        if missing := sorted(needed - values.keys()):
-            raise ValueError(f"Parameters {', '.join(missing)} must be given")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form of this set."""
-        return asdict(self)
-
-    def replace(self, **changes: Any) -> "ArrayParameters":
-        """Parameter set that differs in ``changes``."""
-        return replace(self, **changes)
 
     def baseline(self) -> "ArrayParameters":
         """INT8 array of the same shape, with a multiplier for each lane."""

@@ -19,14 +19,17 @@ PACKAGES = ["golden", "hdl", "synth", "scripts", "tb"]
 #: declarations with golden and none of its arithmetic: a mistake there must not hide itself.
 ALLOWED = {
     "golden":  ["golden", "numpy"],
-    "hdl":     ["hdl", "amaranth", "golden.formats", "golden.parameters", "golden.registers"],
+    "hdl":     ["hdl", "amaranth", "golden.formats", "golden.parameters", "golden.registers",
+                "golden.softmax_parameters"],
     "synth":   ["synth", "hdl.yosys", "numpy"],
     "scripts": None,
     "tb":      None,
 }
 
 #: Modules that others rely on to be leaves.
-LEAVES = {"golden/formats.py": ["numpy"], "golden/parameters.py": ["golden.formats"],
+LEAVES = {"golden/formats.py": ["numpy"], "golden/base_parameters.py": [],
+          "golden/parameters.py": ["golden.base_parameters", "golden.formats"],
+          "golden/softmax_parameters.py": ["golden.base_parameters", "golden.formats"],
           "golden/registers.py": ["golden.parameters"], "hdl/yosys.py": []}
 
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("**/*.py"))]

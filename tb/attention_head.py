@@ -1,0 +1,82 @@
+"""A causal attention head with made scores, and what EXAQ costs in it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.attention import weighted_values
+from golden.exaq import (
+    calibrate,
+    constants,
+    deviation,
+    differences,
+    exact_softmax_reference,
+    quantised_softmax,
+)
+from golden.formats import FORMATS
+from golden.quantise import quantise_activations
+from golden.softmax import softmax
+from golden.softmax_parameters import SoftmaxParameters
+
+
+def causal_scores(sigma: float, tokens: int, rng: np.random.Generator) -> np.ndarray:
+    """fp16 codes of a head's scores, shape (tokens, tokens), -infinity for later tokens.
+
+    Products of random queries and keys of 64 numbers, scaled so that the differences from the
+    rows' maxima have the standard deviation ``sigma``.
+    """
+    queries, keys = rng.normal(size=(2, tokens, 64))
+    scores = np.where(np.tri(tokens, dtype=bool), queries @ keys.T, -np.inf)
+    return FORMATS["fp16"].encode(scores * (sigma / deviation(differences(scores))))
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of a head against exact softmax.
+
+    Parameters
+    ----------
+    lo : float
+        Lowest level.
+    probability : float
+        Root mean square error of the probabilities that are not masked, relative to theirs, as
+        the authors compute them.
+    unit_probability : float
+        The same of the unit's probabilities in fp16.
+    output : float
+        Root mean square error of the outputs, relative to theirs, of the authors' probabilities
+        times real values.
+    unit_output : float
+        The same of the unit's codes times values in int8.
+    """
+
+    lo: float
+    probability: float
+    unit_probability: float
+    output: float
+    unit_output: float
+
+
+def errors(sigma: float, bits: int, *, seed: int, clip: str = "linear", tokens: int = 256,
+           columns: int = 64) -> Errors:
+    """Errors of a head whose clip comes from its own scores."""
+    rng = np.random.default_rng(seed)
+    codes = causal_scores(sigma, tokens, rng)
+    values = rng.normal(size=(tokens, columns))
+    scores = FORMATS["fp16"].decode(codes)
+    lo = calibrate([scores], bits, clip).lo
+
+    unit = SoftmaxParameters(name="head", bits=bits, max_length=tokens, y="fp16")
+    found = softmax(codes, None, constants(lo, unit), unit)
+    outputs = weighted_values(found, constants(lo, unit),
+                              quantise_activations(values.T, fmt="int8"), y="fp32")
+    exact, floats = exact_softmax_reference(scores), quantised_softmax(scores, lo, bits)
+    return Errors(lo, relative(floats, exact),
+                  relative(FORMATS["fp16"].decode(found.probabilities), exact),
+                  relative(floats @ values, exact @ values),
+                  relative(FORMATS["fp32"].decode(outputs), exact @ values))
+
+
+def relative(found: np.ndarray, exact: np.ndarray) -> float:
+    """Root mean square error, relative to the root mean square of what is exact."""
+    return float(np.sqrt(((found - exact)**2).sum() / (exact**2).sum()))
