@@ -39,7 +39,7 @@ CHOICES: dict[str, tuple[str | bool, ...]] = {
 RANGES = {
     "lanes": (1, 256), "tile_rows": (1, 64), "tile_columns": (1, 64), "mesh_rows": (1, 64),
     "mesh_columns": (1, 64), "bands": (1, 64), "group": (1, 32768), "y_lanes": (1, 64),
-    "x_align": (0, 24), "x_depth": (2, 65536), "w_depth": (2, 65536),
+    "x_align": (0, 24), "x_rows": (1, 4096), "x_depth": (2, 65536), "w_depth": (2, 65536),
 }
 
 #: Cycles from reading an accumulator until its successor can be read.
@@ -99,6 +99,9 @@ class ArrayParameters(BaseParameters):
         down to :attr:`least_group`.
     y_lanes : int
         Outputs rescaled and sent in each cycle.
+    x_rows : int
+        Rows of activations in an item of the engine's stream x: with all of them activations come
+        as fast as the array takes them.
     x_depth : int
         Beats of activations that the engine buffers: all of a GEMM, in blocks of ``rows``.
     w_depth : int
@@ -128,6 +131,7 @@ class ArrayParameters(BaseParameters):
     bands: int = 1
     group: int = 128
     y_lanes: int = 1
+    x_rows: int = 1
     x_depth: int = 1024
     w_depth: int = 512
 
@@ -149,6 +153,9 @@ class ArrayParameters(BaseParameters):
         if self.band_rows > self.beats:
             raise ValueError(f"Parameters tile_rows * mesh_rows must be at most group / lanes = "
                              f"{self.beats}, not {self.band_rows}; use more bands")
+        if self.rows % self.x_rows:
+            raise ValueError(f"Parameter x_rows must divide the number of rows {self.rows}, "
+                             f"not {self.x_rows}")
         for field in ("x_depth", "w_depth"):
             if getattr(self, field) < self.least_beats:
                 raise ValueError(f"Parameter {field} must be at least {self.least_beats}, the "
@@ -173,6 +180,9 @@ class ArrayParameters(BaseParameters):
         if (self.mac == "shift") and not self.w.startswith("shift"):
             raise ValueError(f"Parameter w must be shift2, shift3 or shift4 for mac shift, "
                              f"not {self.w!r}")
+        if self.x_align and self.x_rows != 1:
+            raise ValueError(f"Parameter x_rows must be 1 for aligned activations, "
+                             f"not {self.x_rows}")
         if self.x_zero and self.x != "int8":
             raise ValueError(f"Parameter x must be int8 for x_zero, not {self.x!r}")
         if (self.x_scale == "e8m0") != bool(self.x_align):
@@ -409,7 +419,7 @@ SETS = {parameters.name: parameters for parameters in (
                     mesh_rows=8, mesh_columns=8),
     # 1,024 multiply-accumulates a cycle with one dequantiser for each 128.
     ArrayParameters(name="edge", lanes=16, tile_rows=4, tile_columns=4, mesh_rows=2,
-                    mesh_columns=2, y_lanes=2),
+                    mesh_columns=2, y_lanes=2, x_rows=8),
     # Yosys' synth_ecp5 counts 12,400 LUTs with carries, half of an LFE5U-25F.
     ArrayParameters(name="fpga", lanes=8, tile_rows=2, tile_columns=2, mesh_columns=2),
     # MixLLM (arXiv 2412.14590): output features of 8 and 4 bits, activations scaled by group.

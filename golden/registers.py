@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from golden.parameters import ArrayParameters
+from golden.parameters import CHOICES, ArrayParameters
 
 __all__ = ["ACCESSES", "ADDRESS_BITS", "DATA_BITS", "ID", "VERSION", "Field", "Register",
            "RegisterTable", "port_names", "gemm_registers"]
@@ -280,6 +280,14 @@ def gemm_registers(parameters: ArrayParameters) -> RegisterTable:
             Field("largest", 0,  16, "const", p.group,     "Largest group size"),
             Field("least",   16, 16, "const", p.least_group, "Least group size"),
         ), "Group sizes that the array can take"),
+        Register("FORMATS", 0x14, (
+            *(Field(f"{name}_format", low, 4, "const", CHOICES[name].index(getattr(p, name)),
+                    f"Place of {name} among {', '.join(map(str, CHOICES[name]))}")
+              for name, low in (("x", 0), ("x_scale", 4), ("w", 8), ("scale", 12), ("y", 16))),
+            Field("x_align", 20, 5, "const", p.x_align, "Bits of aligned activations, or 0"),
+            Field("x_zero",  25, 1, "const", int(p.x_zero), "Activations have zero points"),
+            Field("wide",    26, 1, "const", int(p.wide), "WIDE may be more than 0"),
+        ), "Formats of the streams, by their place in the lists"),
         Register("CONTROL", 0x20, (
             Field("start",          0, 1, "pulse", 0, "Queue a command with the shape as set"),
             Field("soft_reset",     1, 1, "pulse", 0, "Discard all commands and data"),

@@ -349,12 +349,15 @@ class EngineStreams(_Streams):
     def payloads(self) -> dict[str, list[int]]:
         """Items of each stream into the engine."""
         p, x = self._p, self._x
-        beats = -(-x.q.shape[1] // p.lanes)
-        x_codes, *w_codes = (np.pad(codes, ((0, 0), (0, beats * p.lanes - codes.shape[1])))
-                             for codes in (x.codes, *(each.codes.T for each in self._passes)))
+        m, k = x.q.shape
+        padding = -k % p.lanes
+        lines = -(-m // p.x_rows) * p.x_rows
+        x_codes, *w_codes = (np.pad(codes, ((0, rows), (0, padding))) for rows, codes in (
+            (lines - m, x.codes), *((0, each.codes.T) for each in self._passes)))
         entry = p.scale_format.bits + p.zero_bits
         streams = {
-            "x":  pack(x_codes.reshape(-1, p.lanes), p.x_input_format.bits),
+            "x":  [item for start in range(0, lines, p.x_rows) for item in _beats(
+                x_codes[start:start + p.x_rows], p.lanes, p.x_input_format.bits)],
             "w":  [item for codes in w_codes for item in _beats(codes, p.lanes, p.w_format.bits)],
             "s":  [item for each in self._passes
                    for item in pack(each.scales | each.zeros << p.scale_format.bits, entry)],

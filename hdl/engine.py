@@ -21,13 +21,13 @@ COMMANDS = 4
 def channel_widths(parameters: ArrayParameters) -> dict[str, int]:
     """Width of an item of each input stream.
 
-    ``x``: L activations of one row; ``w``: L weights of each column; ``s``: scale and zero point
-    of each column in a group; ``sx``: scale of a row; ``t``: scale and zero point of a row in a
-    group, if there are any but those that the aligner finds.
+    ``x``: L activations of each of ``x_rows`` rows; ``w``: L weights of each column; ``s``: scale
+    and zero point of each column in a group; ``sx``: scale of a row; ``t``: scale and zero point
+    of a row in a group, if there are any but those that the aligner finds.
     """
     p = parameters
     widths = {
-        "x":  p.x_input_format.bits * p.lanes,
+        "x":  p.x_input_format.bits * p.lanes * p.x_rows,
         "w":  p.w_format.bits * p.lanes * p.columns,
         "s":  s_layout(p).members["columns"].size,
         "sx": 32,
@@ -48,8 +48,8 @@ class Engine(Block):
 
     Commands wait in a queue. Each operand has its own place in that, and so has what leaves, so
     that one command's operands come while another runs, and beats follow without a gap. Rows of
-    activations come as a matrix, L in an item; a column pass of weights takes as many items as a
-    row, and is sent again for each block of rows. Edges are padded inside: lanes past K with
+    activations come as a matrix, L of each in an item; a column pass of weights takes as many items
+    as a row, and is sent again for each block of rows. Edges are padded inside: lanes past K with
     activations that add nothing, a short last group with such beats; rows past M and columns past
     N are computed and dropped.
 
@@ -86,7 +86,8 @@ class Engine(Block):
     beat : Out(1)
         A beat enters the array.
     stall_x, ..., stall_y : Out(1)
-        A command runs, and no beat enters because that stream does not deliver, or is not taken.
+        A command runs, and no beat enters because that stream does not deliver, or is not taken;
+        for sx and y also after the last beat.
     """
 
     def __init__(self, parameters: ArrayParameters):
@@ -94,7 +95,7 @@ class Engine(Block):
         self.widths = channel_widths(p)
         self.array, self.admission = Array(p), Admission(p)
         self.aligner = Aligner(p) if p.x_align else None
-        depths = {"x": (p.x_depth, p.rows), "w": (p.w_depth, 1), "s": (p.s_depth, 1),
+        depths = {"x": (p.x_depth, p.rows // p.x_rows), "w": (p.w_depth, 1), "s": (p.s_depth, 1),
                   "sx": (p.sx_depth, 1), "t": (p.t_depth, p.rows)}
         widths = self.widths
         if p.x_groups:
@@ -214,7 +215,7 @@ class Engine(Block):
         for name, channel in channels.items():
             load, load_valid = self._command(m, f"{name}_load", channel.load_done)
             send, send_valid = self._command(m, f"{name}_send", channel.send_done)
-            outer, inner = {"x": (load.m, load.beats), "w": (load.passes, load.beats),
+            outer, inner = {"x": (load.x_lines, load.beats), "w": (load.passes, load.beats),
                             "s": (load.passes, load.groups), "sx": (load.m, 1),
                             "t": (load.m, load.groups)}[name]
             length, repeats, segments = {
@@ -297,10 +298,15 @@ class Engine(Block):
         if p.x_groups:
             causes["t"] = (group_end | ~fill_ready) & ~t.valid
         causes |= {"sx": ~array.sx.valid, "y": C(1)}
-        others = valid & ~take
+        stalls, others = {}, valid & ~take
         for name, cause in causes.items():
-            m.d.comb += getattr(self, f"stall_{name}").eq(others & cause)
+            stalls[name] = others & cause
             others = others & ~cause
+        # The outputs that are left when the last beat has entered.
+        leaving = ~valid & (self._tail != self._head)
+        stalls["sx"] |= (wait := leaving & array.sx.ready & ~array.sx.valid)
+        stalls["y"]  |= leaving & self.y.valid & ~self.y.ready & ~wait
+        m.d.comb += [getattr(self, f"stall_{name}").eq(stall) for name, stall in stalls.items()]
 
     def _scale(self, m, array, channel):
         """Scales of the tokens for each output tile; rows past M get any."""
@@ -331,16 +337,17 @@ class Engine(Block):
         """Pass on what lies within M by N."""
         p = self.parameters
         command, valid = self._command(m, "result", self.done)
-        pass_, token, feature, first = (
-            Signal(COUNT, name=name) for name in ("result_pass", "result_token", "feature",
-                                                  "first_feature"))
+        pass_, token = Signal(COUNT, name="result_pass"), Signal(COUNT, name="result_token")
+        # One bit more: the last pass may end beyond N.
+        feature, first = (Signal(COUNT.width + 1, name=name)
+                          for name in ("feature", "first_feature"))
         row  = Signal(range(max(2, p.rows)), name="result_row")
         part = Signal(range(max(2, p.columns // p.y_lanes)))
 
         wide     = pass_ < command.wide_passes if p.wide else C(0)
         columns  = Mux(wide, p.columns // 2, p.columns)
         limit    = Mux(wide, command.wide, command.n)
-        left     = Signal(signed(COUNT.width + 1))
+        left     = Signal(signed(COUNT.width + 2))
         part_end = part == Mux(wide, p.columns // 2 // p.y_lanes, p.columns // p.y_lanes) - 1
         row_end  = row == p.rows - 1
         pass_end = part_end & row_end & (token >= command.m - 1)

@@ -117,7 +117,8 @@ class Gemm(Block):
             registers.status_queue_full.eq(engine.queue_full),
             registers.status_queue.eq(engine.queue),
         ]
-        errors = {"start_refused": engine.refused, "bad_shape": engine.bad_shape}
+        lost   = registers.control_start & registers.control_soft_reset
+        errors = {"start_refused": engine.refused | lost, "bad_shape": engine.bad_shape}
         for name in self.engine.widths:
             for kind in ("unexpected", "missing"):
                 errors[f"{name}_last_{kind}"] = getattr(engine, f"{name}_last_{kind}")

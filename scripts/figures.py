@@ -443,7 +443,8 @@ def drain(p: ArrayParameters) -> Drawing:
 def engine(p: ArrayParameters) -> Drawing:
     """Registers and queue above; streams, their buffers, array and results below."""
     streams = {
-        "x":  (X, p.x_input_format.bits * p.lanes, f"1 row x {p.lanes} x {p.x}"),
+        "x":  (X, p.x_input_format.bits * p.lanes * p.x_rows,
+               f"{p.x_rows} row{'s' * (p.x_rows > 1)} x {p.lanes} x {p.x}"),
         "t":  (S, None, "row x group"),
         "w":  (W, p.columns * p.lanes * p.w_format.bits,
                f"{p.columns} columns x {p.lanes} x {p.w}"),

@@ -1,6 +1,7 @@
 """Cocotb tests of the GEMM engine; run by :mod:`tb.test_engine`."""
 
 from dataclasses import replace
+from itertools import count
 
 import cocotb
 import numpy as np
@@ -53,7 +54,7 @@ def expected(x, weights):
 
 
 def spread(rng, limit: int) -> int:
-    """Number from 1 to a limit, each size as likely as the next."""
+    """Number from 1 to a limit, log-uniform."""
     return int((limit + 1)**rng.random())
 
 
@@ -126,7 +127,10 @@ async def shapes_that_break_a_rule(dut):
     bad = [{"m": 0}, {"k": 0}, {"n": 0}, {"wide": 2}, {"group": 0}, {"group": P.group + P.lanes},
            {"group": P.least_group - P.lanes}, {"group": P.least_group + 1}, {"k": beats + 1},
            {"m": P.rows * P.x_depth + 1}, {"m": (1 << 24) - 1, "k": (1 << 24) - 1},
-           {"k": P.group + 1, "group": P.group + 1}]
+           {"k": P.group + 1, "group": P.group + 1},
+           # Products and sums of 24 bits would wrap.
+           {"m": P.rows * P.x_depth, "k": P.w_depth * P.lanes},
+           {"k": (1 << 24) - 1, "group": P.least_group}]
     if P.w_depth < P.x_depth // 2:
         bad.append({"m": P.rows + 1, "k": P.w_depth * P.lanes + 1})
     if not P.wide:
@@ -145,6 +149,73 @@ async def shapes_that_break_a_rule(dut):
     await bench.idle()
     assert await bench.read("ERROR") == 0
     assert await bench.read("DONE") == 1
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def full_buffers(dut):
+    """A GEMM that leaves no room for a beat runs; with one more beat or block it is refused."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    beats = min(P.w_depth, P.x_depth // 2) // P.beats * P.beats
+    blocks = P.x_depth // beats
+    assert beats * blocks == P.x_depth, "settings of the test"
+    m, k, n = P.rows * blocks, P.lanes * beats, P.columns + 1
+    await compare(bench, rng, m, k, n)
+    assert await bench.read("ERROR") == 0
+    bad = [{"m": m + 1}, {"k": k + 1}]
+    if beats == P.w_depth:
+        bad.append({"m": P.rows + 1, "k": k + 1})
+    for change in bad:
+        await bench.start(**{"m": m, "k": k, "n": n} | change)
+        assert await bench.read("STATUS") & 3 == 1, "busy while the shape is divided"
+        await ClockCycles(dut.aclk, 400)
+        assert await bench.read("ERROR") == bench.mask("ERROR", "bad_shape"), change
+        await bench.write("ERROR", (1 << 32) - 1)
+    await bench.idle()
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def late_streams(dut):
+    """Outputs are right whichever stream is late, and that stream's stalls are counted."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    names = [*bench.sources, "y"]
+    for late in names:
+        for k in (1, 2 * P.group + 1, 3 * P.group):
+            x, weights = random_operands(rng, P.rows + 1, k, P.columns + 1)
+            port = bench.y if late == "y" else bench.sources[late]
+            port.pause = True
+            await bench.write("CONTROL", 4)
+            streams = EngineStreams(x, weights, P)
+            await bench.begin(x, weights, streams)
+            await ClockCycles(dut.aclk, 1000)
+            port.pause = False
+            port.set_pause_generator(bool(rng.random() < 0.8) for _ in count())
+            np.testing.assert_array_equal(await bench.outputs(streams), expected(x, weights),
+                                          err_msg=f"{late} {k}")
+            port.set_pause_generator(iter([]))
+            port.pause = False
+            stalls = {name: await bench.read(f"STALL_{name.upper()}") for name in names}
+            assert stalls[late] > 500, (late, k, stalls)
+            assert max(stalls, key=stalls.get) == late, (late, k, stalls)
+    await bench.idle()
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def first_pass(dut):
+    """Activations enter as fast as they come, an item in each cycle."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    x, weights = random_operands(rng, P.rows * (P.x_depth // (2 * P.beats)), 2 * P.group, 1)
+    streams = EngineStreams(x, weights, P)
+    np.testing.assert_array_equal(await bench.run(x, weights), expected(x, weights))
+    items = len(streams.payloads["x"])
+    await bench.idle()
+    cycles, busy = await bench.read("CYCLES"), await bench.read("BUSY")
+    assert cycles <= 1.02 * max(items, busy) + 400, (cycles, items, busy)
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")

@@ -47,12 +47,15 @@ class GemmDriver:
         cocotb.start_soon(self._watch())
 
     async def _watch(self):
-        """Check that an output stays as it is until it is taken, but for a soft reset."""
+        """Check that an output stays as it is until it is taken, but for a reset."""
         ports = [getattr(self.dut, f"m_axis_y_{name}") for name in ("tdata", "tkeep", "tlast")]
         self.soft_reset = False
         held = None
         while True:
             await RisingEdge(self.dut.aclk)
+            if self.dut.aresetn.value == 0:
+                held = None
+                continue
             valid, ready = self.dut.m_axis_y_tvalid.value, self.dut.m_axis_y_tready.value
             shown = [int(port.value) for port in ports] if valid == 1 else None
             assert held is None or shown == held or self.soft_reset, "an output was withdrawn"
@@ -99,7 +102,7 @@ class GemmDriver:
         p = self.parameters
         k = layer.k
         beats, streams = -(-k // p.lanes), {}
-        for name, bits, rows in (("x", p.x_input_format.bits, 1),
+        for name, bits, rows in (("x", p.x_input_format.bits, p.x_rows),
                                  ("w", p.w_format.bits, p.columns)):
             past = sum(((1 << bits) - 1) << bits * (row * p.lanes + lane) for row in range(rows)
                        for lane in range(k - (beats - 1) * p.lanes, p.lanes))

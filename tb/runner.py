@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import sys
 from contextlib import contextmanager, suppress
@@ -154,7 +155,8 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     tests : str, optional
         Names of the tests to run, separated by commas; all if absent.
     seed : int, optional
-        Seed of the bench's random choices; printed by cocotb, random if absent.
+        Seed of the bench's random choices; if absent that of the environment variable
+        ``COCOTB_RANDOM_SEED``, or any. Named if a test fails.
     **settings
         What the bench reads with :func:`tb.settings.settings`; JSON values.
 
@@ -172,8 +174,9 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     work = folder / f"{bench.rpartition('.')[2]}-{digest}-{os.getpid()}"
     work.mkdir(exist_ok=True)
     environment = {"MIXPE_SETTINGS": json.dumps(settings)}
-    if seed is not None:
-        environment["COCOTB_RANDOM_SEED"] = str(seed)
+    if seed is None:
+        seed = int(os.environ.get("COCOTB_RANDOM_SEED", secrets.randbelow(1 << 31)))
+    environment["COCOTB_RANDOM_SEED"] = str(seed)
     results = work / "results.xml"
     results.unlink(missing_ok=True)
     try:
@@ -185,11 +188,11 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
                 plusargs=["+verilator+rand+reset+2"])
         count, failed = get_results(results)
     except RuntimeError as error:
-        raise SimulationError(f"{bench} on {top} stopped: {error}; "
+        raise SimulationError(f"{bench} on {top} stopped with seed {seed}: {error}; "
                               f"see {work / 'run.log'}") from None
     if failed or not count:
-        raise SimulationError(f"{bench} on {top}: {failed} of {count} tests failed; "
-                              f"see {work / 'run.log'}")
+        raise SimulationError(f"{bench} on {top}: {failed} of {count} tests failed with seed "
+                              f"{seed}; see {work / 'run.log'}")
     if activity is not None:
         (work / "dump.saif").replace(activity)
     shutil.rmtree(work)  # only what failed is of interest later

@@ -1,5 +1,8 @@
 """The GEMM engine through its ports, with buffers of the least sizes that make sense."""
 
+import os
+import secrets
+
 import pytest
 
 from golden.parameters import SETS, ArrayParameters
@@ -10,24 +13,26 @@ from tb.runner import simulate
 TINY = SETS["tiny"].replace(x_depth=64, w_depth=32)
 
 #: Buffers for GEMMs with M, K and N up to 600.
-LARGE = {"x_depth": 16384, "w_depth": 512}
+LARGE = {"x_depth": 16384, "w_depth": 1024}
 
 #: Rates need groups that are long against rows.
 STEADY = ArrayParameters(name="steady", lanes=16, tile_rows=2, tile_columns=4, group=128)
 
 ENGINES = [
     TINY.replace(**LARGE),
-    TINY.replace(name="mixed", wide=True, x_zero=True, x_scale="fp16"),
+    TINY.replace(name="mixed", wide=True, x_zero=True, x_scale="fp16", x_rows=4),
     TINY.replace(name="float", x="fp16", mac="float", w="int4", lanes=2, bands=1),
     TINY.replace(name="aligned", x="fp16", x_align=8, x_scale="e8m0", w="int4"),
 ]
 
 
 def run(parameters, **settings):
-    """Simulate; return the number of tests."""
+    """Simulate; return the number of tests. The seed is printed, and repeated if it is given."""
+    seed = int(os.environ.get("COCOTB_RANDOM_SEED", secrets.randbelow(1 << 31)))
+    print(f"COCOTB_RANDOM_SEED={seed}")
     engine = Gemm(parameters)
     return simulate(verilog(engine), engine.module, "tb.bench_gemm",
-                    parameters=parameters.to_dict(), **settings)
+                    parameters=parameters.to_dict(), seed=seed, **settings)
 
 
 @pytest.mark.parametrize("parameters", ENGINES, ids=lambda parameters: parameters.name)
@@ -42,4 +47,15 @@ def test_steady_rate():
 @pytest.mark.full
 @pytest.mark.parametrize("parameters", ENGINES, ids=lambda parameters: parameters.name)
 def test_many_shapes(parameters):
-    run(parameters.replace(**LARGE), count=30, limit=600, resets=40)
+    run(parameters.replace(**LARGE), count=50, limit=600, resets=40)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", SETS)
+def test_named_sets(name):
+    run(SETS[name], count=4, limit=200, resets=2)
+
+
+@pytest.mark.full
+def test_steady_rate_of_edge():
+    run(SETS["edge"], count=1, limit=100, resets=1, steady=4096, passes=32)

@@ -12,8 +12,8 @@ from golden.quantise import Activations, GroupedWeights
 
 NAME = "Name must be a lower-case identifier of at most 32 characters, not "
 KEYS = ("Parameters must be among bands, group, lanes, mac, mesh_columns, mesh_rows, name, scale, "
-        "tile_columns, tile_rows, w, w_depth, wide, x, x_align, x_depth, x_scale, x_zero, y, "
-        "y_lanes, not ")
+        "tile_columns, tile_rows, w, w_depth, wide, x, x_align, x_depth, x_rows, x_scale, x_zero, "
+        "y, y_lanes, not ")
 FLOAT = ("Parameter mac must be float for float activations that are not aligned, and only then, "
          "not ")
 WEIGHTS = ("Parameter w must be one of int2, int3, int4, uint4, int8, ternary, shift2, shift3, "
@@ -45,7 +45,7 @@ def refuse(message):
     *(({name: value}, f"Parameter {name} must be an integer from 1 to {limit}, not {value!r}")
       for name, limit in (("lanes", 256), ("tile_rows", 64), ("tile_columns", 64),
                           ("mesh_rows", 64), ("mesh_columns", 64), ("bands", 64),
-                          ("group", 32768), ("y_lanes", 64))
+                          ("group", 32768), ("y_lanes", 64), ("x_rows", 4096))
       for value in (0, -1, limit + 1, 2.0, "2", True, None)),
     ({"lanes": 6}, "Parameter lanes must divide the group size 32, not 6"),
     ({"lanes": 1}, "Parameter lanes must be even for mac pair_sum, not 1"),

@@ -130,7 +130,7 @@ def test_ends_of_the_rules():
 
 def test_offsets_of_the_engine():
     names = {
-        0x00: "ID VERSION CONFIG ARRAY GROUPS",
+        0x00: "ID VERSION CONFIG ARRAY GROUPS FORMATS",
         0x20: "CONTROL STATUS ERROR IRQ_ENABLE IRQ_STATUS",
         0x40: "M K N WIDE GROUP",
         0x80: "CYCLES BUSY STALL_X STALL_W STALL_S STALL_SX STALL_T STALL_Y WORDS_X WORDS_W "
