@@ -209,7 +209,8 @@ async def first_pass(dut):
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = GemmDriver(dut, P)
     await bench.reset()
-    x, weights = random_operands(rng, P.rows * (P.x_depth // (2 * P.beats)), 2 * P.group, 1)
+    k = P.full_rate_length
+    x, weights = random_operands(rng, P.rows * max(1, P.x_depth * P.lanes // k), k, 1)
     streams = EngineStreams(x, weights, P)
     np.testing.assert_array_equal(await bench.run(x, weights), expected(x, weights))
     items = len(streams.payloads["x"])
