@@ -1,0 +1,1 @@
+"""Softmax of rows of logits on codes of a few bits."""

@@ -1,0 +1,132 @@
+"""Cocotb tests of the softmax unit; run by :mod:`tb.test_softmax_unit`."""
+
+import cocotb
+import numpy as np
+from cocotb.triggers import ClockCycles
+
+from golden.exaq import constants
+from golden.softmax import softmax
+from golden.softmax_parameters import Constants, SoftmaxParameters
+from tb.settings import SETTINGS
+from tb.softmax_driver import SoftmaxDriver
+from tb.stream import cycle, no_pauses, random_pauses, reset
+
+P = SoftmaxParameters.from_dict(SETTINGS["parameters"])
+
+#: Cycles from a row's last input to its first output, at most, without those of its words.
+LATENCY = 100
+
+
+def any_constants(rng) -> list[Constants]:
+    """Constants of every set: those of clips, and extreme ones."""
+    found = [constants(-float(lo), P) for lo in rng.uniform(0.01, 20, P.sets)]
+    top, steps = (1 << 29) - 1, P.levels - 1
+    found[0] = Constants(tuple(range(top, top - steps, -1)), (0,) * steps + (1 << P.exp_bits,))
+    if P.sets > 1:
+        found[1] = Constants(tuple(range(steps - 1, -1, -1)), (1 << P.exp_bits,) * P.levels)
+    return found
+
+
+def any_row(rng, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of logits of some kind, and mask bits."""
+    fmt, kind = P.x_format, rng.integers(0, 9)
+    x = fmt.encode(rng.normal(size=n) * rng.choice([0.01, 1, 4, 100]) + rng.choice([0, 0, 5, -300]))
+    mask = np.zeros(n, dtype=bool)
+    if kind == 1:
+        x[:] = x[0]
+    elif kind == 2:
+        x = rng.integers(0, fmt.infinity, n) | rng.integers(0, 2, n) << fmt.bits - 1
+    elif kind == 3:
+        mask = rng.random(n) < 0.5
+    elif kind == 4:
+        mask[:] = True
+    elif kind == 5:
+        x[rng.integers(n)] = fmt.encode(200.0)
+    elif kind == 6:
+        x = np.where(rng.random(n) < 0.3, fmt.infinity | 1 << fmt.bits - 1, x)
+    elif kind == 7:
+        x[rng.integers(n)] = rng.choice([fmt.infinity, fmt.nan, fmt.nan | 1 << fmt.bits - 1])
+        mask = rng.random(n) < 0.2
+    elif kind == 8:
+        x = rng.choice([0, 1 << fmt.bits - 1, 1, 1 | 1 << fmt.bits - 1], n)
+    return x, mask
+
+
+def lengths(rng) -> list[int]:
+    """Row lengths: the least, about the width, and any."""
+    w, most = P.width, P.max_length
+    chosen = [1, 2, w - 1, w, w + 1, 2 * w, most - 1, most, *rng.integers(1, most + 1, 4)]
+    chosen += [1] * 12
+    return [int(n) for n in rng.permutation(chosen) if 1 <= n <= most]
+
+
+async def compare(bench, rng, *, rounds: int = 1):
+    """Run rows back to back and compare them with golden."""
+    sets = bench.sets
+    for _ in range(rounds):
+        rows = [(*any_row(rng, n), int(rng.integers(P.sets))) for n in lengths(rng)]
+        words = sum(P.row_cycles(len(x)) for x, _, _ in rows)
+        outputs = await bench.run(rows, limit=2 * words + len(rows) * LATENCY + 200)
+        codes = int(bench.dut.codes.value)
+        for (x, mask, chosen), payloads in zip(rows, outputs, strict=True):
+            wanted = softmax(x[None], mask[None], sets[chosen], P)
+            bits = P.word_bits if codes else P.y_format.bits
+            actual, all_masked, invalid = bench.row(payloads, bits)
+            expected = wanted.codes if codes else wanted.probabilities
+            np.testing.assert_array_equal(actual, expected[0], err_msg=str((x, mask, chosen)))
+            assert (all_masked, invalid) == (wanted.all_masked[0], wanted.invalid[0])
+
+
+async def started(dut, rng, pause=no_pauses):
+    """Driver of a unit that has been reset."""
+    sets = any_constants(rng)
+    bench = SoftmaxDriver(dut, P, sets, pause)
+    bench.sets = sets
+    await reset(dut)
+    return bench
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize(stalls=[False, True], codes=[False, True])
+async def rows(dut, stalls, codes):
+    """Rows of every length and kind, back to back, as probabilities and as codes."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = await started(dut, rng, random_pauses(rng) if stalls else no_pauses)
+    dut.codes.value = codes
+    await compare(bench, rng, rounds=SETTINGS["rounds"])
+    await bench.idle()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def reset_in_the_middle(dut):
+    """After a reset at any time nothing of the past is left."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = await started(dut, rng)
+    for _ in range(SETTINGS["resets"]):
+        row = (*any_row(rng, P.max_length), 0)
+        sending = cocotb.start_soon(bench.x.send(bench.words(*row) * 2))
+        await ClockCycles(dut.clk, int(rng.integers(1, 4 * P.words + 60)))
+        sending.cancel()
+        bench.x.valid.value = 0
+        await reset(dut)
+        bench.y.received.clear()
+        await compare(bench, rng)
+    await bench.idle()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def full_rate(dut):
+    """Rows of the least length and longer follow each other without a pause."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = await started(dut, rng)
+    for n in (P.least_length, P.least_length + 1, P.max_length):
+        count = 40 if n < P.max_length else 6
+        rows = [(*any_row(rng, n), int(rng.integers(P.sets))) for _ in range(count)]
+        words = count * P.row_cycles(n)
+        begin = cycle()
+        await bench.run(rows, limit=words + 4 * P.row_cycles(n) + LATENCY)
+        bench.x.began = 0
+        took = bench.x.ended - begin
+        dut._log.info("N = %d: %d cycles for %d words", n, took, words)
+        assert took <= words + 2
+    await bench.idle()

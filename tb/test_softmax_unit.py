@@ -1,0 +1,23 @@
+"""The softmax unit against its integer specification."""
+
+import pytest
+
+from golden.softmax_parameters import SOFTMAX_SETS
+from hdl.export import verilog
+from hdl.softmax.core import Softmax
+from tb.runner import simulate
+
+TINY = SOFTMAX_SETS["tiny"]
+
+UNITS = [
+    TINY,
+    TINY.replace(name="fine", bits=4, x="bf16", y="fp16", width=8, max_length=100, exp_bits=11),
+    TINY.replace(name="scalar", bits=3, y="u16", width=1, sets=1, max_length=40),
+]
+
+
+@pytest.mark.parametrize("parameters", UNITS, ids=lambda parameters: parameters.name)
+def test_unit(parameters):
+    unit = Softmax(parameters)
+    simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
+             rounds=4, resets=4)
