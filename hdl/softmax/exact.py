@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out
 from golden.softmax_parameters import BaselineParameters
 from hdl.block import Block, Use
 from hdl.codes import number, number_shape
+from hdl.float32 import leading_zeros, named
 from hdl.softmax.core import outputs_layout
-from hdl.softmax.exponent import LATENCY, Exponent, ExponentTotal
+from hdl.softmax.exponent import LATENCY, Exponent, ExponentTotal, element_layout
 from hdl.softmax.first_pass import ROWS, first_pass
 from hdl.softmax.keys import code
 from hdl.softmax.maximum import Maximum, keys_layout, logits_layout, row_layout
@@ -18,20 +19,21 @@ from hdl.softmax.quotient import (
     quotient_digits,
     quotient_stages,
     remainder_bits,
+    scale_shape,
 )
 
-__all__ = ["ExactSoftmax", "exponents_layout"]
+__all__ = ["ExactSoftmax", "elements_layout"]
 
 #: Cycles from a row's last key to its sum being read, and the least of words that a buffer has
 #: besides those of the longest row: each pass begins that much after the one before has ended.
 SUM_LATENCY, SLACK = LATENCY + 4, 16
 
 
-def exponents_layout(parameters: BaselineParameters) -> data.StructLayout:
-    """Layout of a word of exponents."""
+def elements_layout(parameters: BaselineParameters) -> data.StructLayout:
+    """Layout of a word of exponents, as the division takes them."""
     p = parameters
     return data.StructLayout({
-        "exponents": data.ArrayLayout(p.exp_bits + 1, p.width), "last": 1,
+        "elements": data.ArrayLayout(element_layout(p), p.width), "last": 1,
     })
 
 
@@ -79,7 +81,7 @@ class ExactSoftmax(Block):
         depth = p.words + max(p.words, SLACK)
         m.submodules.rows  = rows  = fifo.SyncFIFOBuffered(width=row_layout(p).size, depth=ROWS)
         m.submodules.keys  = keys  = fifo.SyncFIFOBuffered(width=keys_layout(p).size, depth=depth)
-        m.submodules.words = words = fifo.SyncFIFOBuffered(width=exponents_layout(p).size,
+        m.submodules.words = words = fifo.SyncFIFOBuffered(width=elements_layout(p).size,
                                                            depth=depth)
         m.submodules.sums  = sums  = fifo.SyncFIFO(width=p.sum_bits, depth=self.slots)
         m.submodules.ended = ended = fifo.SyncFIFO(width=row_layout(p).size, depth=self.slots)
@@ -120,7 +122,8 @@ class ExactSoftmax(Block):
                 maximum.eq(number(code(coming.maximum), p.x_format)),
             ]
 
-        exponents = Signal(exponents_layout(p))
+        elements  = Signal(elements_layout(p))
+        exponents = Signal(data.ArrayLayout(p.exp_bits + 1, p.width))
         valid, last = _delayed(m, "exponent", LATENCY, taken, word.last)
         for lane in range(p.width):
             m.submodules[f"exponent_{lane}"] = exponent = Use(self.exponent)
@@ -128,14 +131,15 @@ class ExactSoftmax(Block):
                 exponent.key.eq(word.keys[lane]),
                 exponent.maximum.eq(maximum),
                 exponent.invalid.eq(row.invalid),
-                exponents.exponents[lane].eq(exponent.exponent),
+                exponents[lane].eq(exponent.exponent),
+                elements.elements[lane].eq(exponent.element),
             ]
         m.submodules.total = total = Use(self.total)
         m.d.comb += [
-            exponents.last.eq(last),
-            words.w_data.eq(exponents),
+            elements.last.eq(last),
+            words.w_data.eq(elements),
             words.w_en.eq(valid),
-            total.i.eq(exponents.exponents),
+            total.i.eq(exponents),
             total.i_valid.eq(valid),
             total.i_last.eq(last),
             sums.w_data.eq(total.o),
@@ -148,7 +152,7 @@ class ExactSoftmax(Block):
         active = Signal()
         row    = Signal(row_layout(p), name="output_row")
         coming = data.View(row_layout(p), ended.r_data)
-        word   = data.View(exponents_layout(p), words.r_data)
+        word   = data.View(elements_layout(p), words.r_data)
         stages = quotient_stages(p)
         chain  = Signal(data.ArrayLayout(p.sum_bits, stages))
         enable, taken = Signal(), Signal()
@@ -159,13 +163,19 @@ class ExactSoftmax(Block):
             sums.r_en.eq(~active | (taken & word.last)),
             ended.r_en.eq(sums.r_en & sums.r_rdy),
         ]
+        divisor, scale = sums.r_data, Signal(scale_shape(p))
+        if not p.y_format.is_integer:
+            zeros, _ = leading_zeros(m, divisor)
+            divisor = named(m, "normalised", (divisor << zeros)[:p.sum_bits])
+            with m.If(sums.r_en):
+                m.d.sync += scale.eq(p.sum_bits - 1 - p.exp_bits - zeros)
         # A row without elements gets a sum that is not 0.
         empty = coming.all_masked | coming.invalid
         with m.If(sums.r_en):
             m.d.sync += [
                 active.eq(sums.r_rdy),
                 row.eq(coming),
-                chain[0].eq(sums.r_data | empty << p.sum_bits - 1),
+                chain[0].eq(divisor | empty << p.sum_bits - 1),
             ]
         with m.If(enable):
             m.d.sync += [chain[stage].eq(chain[stage - 1]) for stage in range(1, stages)]
@@ -185,12 +195,13 @@ class ExactSoftmax(Block):
             m.submodules[f"quotient_{lane}"] = quotient = Use(self.quotient)
             m.d.comb += [
                 quotient.enable.eq(enable),
-                quotient.exponent.eq(word.exponents[lane]),
+                quotient.element.eq(word.elements[lane]),
                 quotient.sums.eq(chain),
                 quotient.beyond.eq(beyond),
-                quotient.invalid.eq(before[2]),
                 self.y.p.y[lane].eq(quotient.probability),
             ]
+            if not p.y_format.is_integer:
+                m.d.comb += [quotient.scale.eq(scale), quotient.invalid.eq(before[2])]
 
 
 def _delayed(m, name, cycles, valid, value, enable=None):

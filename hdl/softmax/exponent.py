@@ -11,13 +11,26 @@ from hdl.compressor import BitHeap, FullAdders
 from hdl.float32 import named
 from hdl.softmax.keys import code
 
-__all__ = ["LATENCY", "Exponent", "ExponentTotal"]
+__all__ = ["LATENCY", "Exponent", "ExponentTotal", "element_layout"]
 
 #: Cycles from a key to its exponent.
 LATENCY = 4
 
 #: Binary places of the difference of two fp16 numbers, and those above its point that count.
 _X_POINT, _WHOLE_BITS = 24, 5
+
+
+def element_layout(parameters: BaselineParameters) -> data.StructLayout:
+    """Layout of what an element keeps of its exponent for the division.
+
+    For an integer output that is the exponent. For fp16, whose quotients need few digits but begin
+    anywhere, it is ``value * 2**(exp_bits - value_bits - shift)``, the bits of ``value`` that the
+    shift cuts being 0; ``value`` is 0 or at least ``2**(value_bits - 1)``, less those bits.
+    """
+    p = parameters
+    if p.y_format.is_integer:
+        return data.StructLayout({"exponent": p.exp_bits + 1})
+    return data.StructLayout({"value": p.value_bits + 1, "shift": range(p.exp_bits + 1)})
 
 
 class Exponent(Block):
@@ -40,6 +53,8 @@ class Exponent(Block):
     invalid : In(1)
         The exponent is 0.
     exponent : Out(exp_bits + 1)
+    element : Out(element_layout(parameters))
+        Equal to ``exponent``.
     """
 
     def __init__(self, parameters: BaselineParameters):
@@ -47,7 +62,7 @@ class Exponent(Block):
         self._adders = FullAdders(p)
         super().__init__(p, "exponent", {
             "key": In(p.x_format.bits), "maximum": In(number_shape(p.x_format)), "invalid": In(1),
-            "exponent": Out(p.exp_bits + 1),
+            "exponent": Out(p.exp_bits + 1), "element": Out(element_layout(p)),
         })
 
     @property
@@ -80,7 +95,13 @@ class Exponent(Block):
         value, shift = Signal.like(g, reset_less=True), Signal.like(g_shift, reset_less=True)
         m.d.sync += [value.eq(g & v_shown.replicate(len(g))), shift.eq(g_shift)]
 
-        m.d.sync += self.exponent.eq(Cat(C(0, p.exp_bits - p.value_bits), value) >> shift)
+        places = p.exp_bits - p.value_bits
+        m.d.sync += self.exponent.eq(Cat(C(0, places), value) >> shift)
+        if p.y_format.is_integer:
+            m.d.comb += self.element.exponent.eq(self.exponent)
+        else:
+            left = Cat(shift <= places + bit for bit in range(len(value)))  # after the shift
+            m.d.sync += [self.element.value.eq(value & left), self.element.shift.eq(shift)]
 
         return m
 

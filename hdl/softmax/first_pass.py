@@ -19,7 +19,7 @@ def first_pass(m: Module, unit: Block, rows: fifo.SyncFIFOBuffered, keys: fifo.S
     m : Module
         Of the unit.
     unit : Block
-        Has ``x``, ``too_long`` and a block ``maximum`` of class :class:`hdl.softmax.maximum.Maximum`.
+        Has ``x``, ``too_long`` and a block ``maximum``, :class:`hdl.softmax.maximum.Maximum`.
     rows : SyncFIFOBuffered
         Receives what the second pass needs, once the row has ended; holds ``ROWS``.
     keys : SyncFIFOBuffered
