@@ -237,6 +237,11 @@ class BaselineParameters(_RowParameters):
         return FORMATS["fp16"]
 
     @property
+    def sets(self) -> int:
+        """Sets of constants. There are none to choose from: a row's choice takes no bits."""
+        return 1
+
+    @property
     def precision(self) -> int:
         """P: an exponent, before it is cut to ``exp_bits``, errs by less than 2**-P of itself."""
         return {"uint8": 11, "u16": 19, "fp16": 13}[self.y]

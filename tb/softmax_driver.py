@@ -1,10 +1,15 @@
-"""Driver of the softmax unit: rows of logits in, probabilities or codes out."""
+"""Driver of the softmax units: rows of logits in, probabilities or codes out."""
 
 import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from golden.softmax_parameters import THRESHOLD_BITS, Constants, SoftmaxParameters
+from golden.softmax_parameters import (
+    THRESHOLD_BITS,
+    BaselineParameters,
+    Constants,
+    SoftmaxParameters,
+)
 from tb.stream import StreamSink, StreamSource, no_pauses, start_clock
 
 __all__ = ["SoftmaxDriver", "fields"]
@@ -19,33 +24,38 @@ def fields(values, bits: int) -> int:
 
 
 class SoftmaxDriver:
-    """Drivers of the unit's streams.
+    """Drivers of a unit's streams.
 
     Parameters
     ----------
     dut
         Handle of the unit.
-    parameters : SoftmaxParameters
+    parameters : SoftmaxParameters or BaselineParameters
     constants : list of Constants
-        Each set's.
+        Each set's; none for the exact unit.
     pause : callable
         Pause before each transfer, see :mod:`tb.stream`.
     """
 
-    def __init__(self, dut, parameters: SoftmaxParameters, constants: list[Constants],
-                 pause=no_pauses):
+    def __init__(self, dut, parameters: SoftmaxParameters | BaselineParameters,
+                 constants: list[Constants], pause=no_pauses):
         start_clock(dut)
         self.dut, self.p = dut, parameters
         self.x = StreamSource(dut, "x", pause=pause)
         self.y = StreamSink(dut, "y", pause=pause)
         self.slowdown = 1 if pause is no_pauses else 12
-        p = parameters
+        if constants:
+            self._set_constants(constants)
+
+    def _set_constants(self, constants: list[Constants]):
+        """Drive the ports that only the EXAQ unit has."""
+        p = self.p
         each = THRESHOLD_BITS * (p.levels - 1) + (p.exp_bits + 1) * p.levels
-        dut.constants.value = fields(
+        self.dut.constants.value = fields(
             (fields(chosen.thresholds, THRESHOLD_BITS)
              | fields(chosen.exponents, p.exp_bits + 1) << THRESHOLD_BITS * (p.levels - 1)
              for chosen in constants), each)
-        dut.codes.value = 0
+        self.dut.codes.value = 0
 
     def words(self, x: np.ndarray, mask: np.ndarray, chosen: int) -> list[int]:
         """Payloads of a row."""

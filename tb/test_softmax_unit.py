@@ -1,10 +1,11 @@
-"""The softmax unit against its integer specification."""
+"""The softmax units against their integer specifications."""
 
 import pytest
 
 from golden.softmax_parameters import SOFTMAX_SETS
 from hdl.export import verilog
 from hdl.softmax.core import Softmax
+from hdl.softmax.exact import ExactSoftmax
 from tb.runner import simulate
 
 TINY = SOFTMAX_SETS["tiny"]
@@ -21,3 +22,16 @@ def test_unit(parameters):
     unit = Softmax(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
              rounds=4, resets=4)
+
+
+RIVALS = [
+    TINY.baseline().replace(max_length=512),  # 1 / 512 is halfway between two outputs
+    TINY.baseline().replace(name="fine_exact", y="fp16"),
+]
+
+
+@pytest.mark.parametrize("parameters", RIVALS, ids=lambda parameters: parameters.name)
+def test_rival(parameters):
+    unit = ExactSoftmax(parameters)
+    simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
+             exact=True, rounds=4, resets=4)

@@ -9,14 +9,11 @@ from hdl.block import Block, Use
 from hdl.softmax.coder import Coder, codes_layout
 from hdl.softmax.division import Division
 from hdl.softmax.exponent_sum import ExponentSum
+from hdl.softmax.first_pass import ROWS, first_pass
 from hdl.softmax.maximum import Maximum, keys_layout, logits_layout, row_layout
 from hdl.softmax.thresholds import LATENCY, Threshold
 
 __all__ = ["Softmax", "constants_layout", "outputs_layout"]
-
-#: Rows that may wait for their thresholds.
-ROWS = 8
-
 
 def constants_layout(parameters: SoftmaxParameters) -> data.StructLayout:
     """Layout of a set of constants, :class:`golden.softmax_parameters.Constants`."""
@@ -93,7 +90,7 @@ class Softmax(Block):
         m.submodules.ready = ready = fifo.SyncFIFO(
             width=thresholds.size + row_layout(p).size, depth=self.slots)
 
-        self._load(m, rows, keys)
+        first_pass(m, self, rows, keys)
         self._bound(m, rows, ready)
         self._code(m, ready, keys, words)
         self._send(m, words)
@@ -105,35 +102,6 @@ class Softmax(Block):
         layout = constants_layout(self.parameters)
         chosen = Value.cast(self.constants).word_select(row.set, layout.size)
         return data.View(layout, chosen)
-
-    def _load(self, m, rows, keys):
-        """First pass: keys to their buffer, a row's maximum to the queue of rows."""
-        p = self.parameters
-        m.submodules.maximum = maximum = Use(self.maximum)
-        room  = Signal(range(keys.depth + 1), init=keys.depth)
-        queue = Signal(range(ROWS + 1))  # rows that have begun and wait
-        word  = Signal(range(p.words))
-        cut   = word == p.words - 1
-        taken = Signal()
-        m.d.comb += [
-            self.x.ready.eq((room != 0) & (queue != ROWS)),
-            taken.eq(self.x.valid & self.x.ready),
-            maximum.i_valid.eq(taken),
-            maximum.i.eq(self.x.p),
-            maximum.i.last.eq(self.x.p.last | cut),
-            self.too_long.eq(taken & cut & ~self.x.p.last),
-            keys.w_data.eq(maximum.o),
-            keys.w_en.eq(maximum.o_valid),
-            rows.w_data.eq(maximum.row),
-            rows.w_en.eq(maximum.row_valid),
-        ]
-        end = taken & maximum.i.last
-        m.d.sync += [
-            room.eq(room - taken + (keys.r_en & keys.r_rdy)),
-            queue.eq(queue + end - (rows.r_en & rows.r_rdy)),
-        ]
-        with m.If(taken):
-            m.d.sync += word.eq(Mux(end, 0, word + 1))
 
     def _bound(self, m, rows, ready):
         """Between the passes: a row's thresholds, ``units`` in a cycle."""

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from golden.softmax_parameters import SoftmaxParameters
 from hdl.block import Block
 
-__all__ = ["Division"]
+__all__ = ["Division", "rounded"]
 
 
 class Division(Block):
@@ -70,7 +70,7 @@ class Division(Block):
             digits, left = self._digits(m, quotient, Mux(
                 step == 0, numerators[unit], remainder), divisor)
             m.d.sync += [quotient.eq(digits), remainder.eq(left)]
-            values.append(_rounded(m, digits, left, p, self.cycles * self.depth))
+            values.append(rounded(m, digits, left, p, self.cycles * self.depth))
         # Probabilities come in at the top and move down, round after round.
         width = p.y_format.bits * self.units
         with m.If(running & step_end):
@@ -113,7 +113,7 @@ def _smallest(levels: int, digits: int, cycles: int) -> tuple[int, int]:
     return units, depth
 
 
-def _rounded(m, digits, left, p, count):
+def rounded(m, digits, left, p, count):
     """Probability of a quotient that has at least a half below its lowest bit."""
     fmt   = p.y_format
     extra = count - p.quotient_bits - 2      # digits below the half

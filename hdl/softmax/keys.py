@@ -4,7 +4,7 @@ from amaranth import *
 
 from golden.formats import Format
 
-__all__ = ["key", "zero_key"]
+__all__ = ["key", "code", "zero_key"]
 
 
 def zero_key(fmt: Format) -> int:
@@ -18,3 +18,9 @@ def key(code: Value, fmt: Format) -> Value:
     zero = ~magnitude.any()
     return Cat(magnitude ^ negative.replicate(len(magnitude)), ~negative) & Mux(
         zero & negative, zero_key(fmt), ~C(0, fmt.bits)) | Mux(zero, zero_key(fmt), 0)
+
+
+def code(key: Value) -> Value:
+    """Code of a key; zero has a positive one."""
+    negative = ~key[-1]
+    return Cat(key[:-1] ^ negative.replicate(len(key) - 1), negative)

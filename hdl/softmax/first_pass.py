@@ -1,0 +1,53 @@
+"""First pass over a row, in any softmax unit: its keys to their buffer, its maximum to a queue."""
+
+from amaranth import *
+from amaranth.lib import fifo
+
+from hdl.block import Block, Use
+
+__all__ = ["ROWS", "first_pass"]
+
+#: Rows whose maximum may wait.
+ROWS = 8
+
+
+def first_pass(m: Module, unit: Block, rows: fifo.SyncFIFOBuffered, keys: fifo.SyncFIFOBuffered):
+    """Take words of the stream ``x`` while there is room for their keys and their row.
+
+    Parameters
+    ----------
+    m : Module
+        Of the unit.
+    unit : Block
+        Has ``x``, ``too_long`` and a block ``maximum``, :class:`hdl.softmax.maximum.Maximum`.
+    rows : SyncFIFOBuffered
+        Receives what the second pass needs, once the row has ended; holds ``ROWS``.
+    keys : SyncFIFOBuffered
+        Receives words of keys.
+    """
+    p = unit.parameters
+    m.submodules.maximum = maximum = Use(unit.maximum)
+    room  = Signal(range(keys.depth + 1), init=keys.depth)
+    queue = Signal(range(ROWS + 1))  # rows that have begun and wait
+    word  = Signal(range(p.words))
+    cut   = word == p.words - 1
+    taken = Signal()
+    m.d.comb += [
+        unit.x.ready.eq((room != 0) & (queue != ROWS)),
+        taken.eq(unit.x.valid & unit.x.ready),
+        maximum.i_valid.eq(taken),
+        maximum.i.eq(unit.x.p),
+        maximum.i.last.eq(unit.x.p.last | cut),
+        unit.too_long.eq(taken & cut & ~unit.x.p.last),
+        keys.w_data.eq(maximum.o),
+        keys.w_en.eq(maximum.o_valid),
+        rows.w_data.eq(maximum.row),
+        rows.w_en.eq(maximum.row_valid),
+    ]
+    end = taken & maximum.i.last
+    m.d.sync += [
+        room.eq(room - taken + (keys.r_en & keys.r_rdy)),
+        queue.eq(queue + end - (rows.r_en & rows.r_rdy)),
+    ]
+    with m.If(taken):
+        m.d.sync += word.eq(Mux(end, 0, word + 1))
