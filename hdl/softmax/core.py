@@ -70,7 +70,7 @@ class Softmax(Block):
         #: Thresholds at a time, and rows whose thresholds are under way or wait.
         self.slots = 1 if p.levels - 1 + LATENCY + 2 <= cycles else 2
         self.units = -(-(p.levels - 1) // max(1, cycles - 2 if self.slots == 2 else cycles))
-        super().__init__(p, "softmax", {
+        super().__init__(p, "softmax_core", {
             "x": In(stream.Signature(logits_layout(p))),
             "constants": In(data.ArrayLayout(constants_layout(p), p.sets)),
             "codes": In(1),
