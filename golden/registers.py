@@ -352,6 +352,7 @@ def softmax_registers(parameters: SoftmaxParameters) -> RegisterTable:
     Parameters
     ----------
     parameters : SoftmaxParameters
+        Set whose shape and hash the constants tell; it says how many constants there are.
     """
     p = parameters
     errors = [("too_long", "A row had more than the longest row and was cut there"),

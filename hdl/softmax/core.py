@@ -174,7 +174,8 @@ class Softmax(Block):
         taken, end, move = Signal(), Signal(), Signal()
         coming = coder.o_valid & coder.o.last
         m.d.comb += [
-            taken.eq(active & keys.r_rdy & (room != 0) & (~word.last | ~((summed & ~move) | coming))),
+            taken.eq(active & keys.r_rdy & (room != 0)
+                     & ~(word.last & ((summed & ~move) | coming))),
             end.eq(taken & word.last),
             keys.r_en.eq(taken),
             ready.r_en.eq(~active | end),
