@@ -133,7 +133,7 @@ async def full_rate(dut):
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = await started(dut, rng)
     for n in (P.least_length, P.least_length + 1, P.max_length):
-        count = 40 if n < P.max_length else 6
+        count = 6 + 300 // P.row_cycles(n)
         rows = [(*any_row(rng, n), int(rng.integers(P.sets))) for _ in range(count)]
         words = count * P.row_cycles(n)
         begin = cycle()

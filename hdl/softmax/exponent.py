@@ -86,8 +86,9 @@ class Exponent(Block):
         v, v_shown = Signal(len(product) - p.log2_e_point, reset_less=True), Signal(reset_less=True)
         m.d.sync += [v.eq(product[p.log2_e_point:]), v_shown.eq(shown)]
 
-        power = self._power(m, v[:p.distance_point])
-        value, shift = named(m, "value", power & v_shown.replicate(len(power))), v[p.distance_point:]
+        power  = self._power(m, v[:p.distance_point])
+        value  = named(m, "value", power & v_shown.replicate(len(power)))
+        shift  = v[p.distance_point:]
         places = p.exp_bits - p.value_bits
         m.d.sync += self.exponent.eq(Cat(C(0, places), value) >> shift)
         if p.y_format.is_integer:
