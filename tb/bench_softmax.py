@@ -133,7 +133,7 @@ async def full_rate(dut):
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = await started(dut, rng)
     for n in (P.least_length, P.least_length + 1, P.max_length):
-        count = 40 if n < P.max_length else 6
+        count = 6 + 300 // P.row_cycles(n)
         rows = [(*any_row(rng, n), int(rng.integers(P.sets))) for _ in range(count)]
         words = count * P.row_cycles(n)
         begin = cycle()
@@ -143,3 +143,21 @@ async def full_rate(dut):
         dut._log.info("N = %d: %d cycles for %d words", n, took, words)
         assert took <= words + 2
     await bench.idle()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def latency(dut):
+    """In an idle unit a row's first output follows its last input by its words and a constant."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = await started(dut, rng)
+    found = set()
+    for n in (1, P.width + 1, P.max_length):
+        payloads = bench.words(*any_row(rng, n), 0)
+        sending = cocotb.start_soon(bench.x.send(payloads))
+        await bench.y.receive(1, limit=2 * len(payloads) + LATENCY)
+        found.add(cycle() - bench.x.ended - len(payloads))
+        await sending
+        await bench.y.receive(len(payloads), limit=len(payloads) + LATENCY)
+        await bench.idle(len(payloads))
+    assert len(found) == 1, found
+    assert found <= {SETTINGS.get("latency", *found)}

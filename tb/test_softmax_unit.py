@@ -34,7 +34,8 @@ def test_ports(parameters):
 
 RIVALS = [
     TINY.baseline().replace(max_length=512),  # 1 / 512 is halfway between two outputs
-    TINY.baseline().replace(name="fine_exact", y="fp16"),
+    TINY.baseline().replace(name="fine_exact", y="fp16", least_length=1),
+    TINY.baseline().replace(name="scalar_exact", y="u16", width=1, max_length=6, least_length=1),
 ]
 
 
@@ -42,4 +43,4 @@ RIVALS = [
 def test_rival(parameters):
     unit = ExactSoftmax(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
-             exact=True, rounds=4, resets=4)
+             exact=True, rounds=4, resets=4, latency=unit.latency)

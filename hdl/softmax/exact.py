@@ -24,9 +24,12 @@ from hdl.softmax.quotient import (
 
 __all__ = ["ExactSoftmax", "elements_layout"]
 
-#: Cycles from a row's last key to its sum being read, and the least of words that a buffer has
-#: besides those of the longest row: each pass begins that much after the one before has ended.
-SUM_LATENCY, SLACK = LATENCY + 4, 16
+#: Cycles from a row's last key to the reading of its sum.
+SUM_LATENCY = LATENCY + 3
+
+#: Least number of words that a buffer has besides those of the longest row. What comes while a
+#: maximum or a sum is on its way needs 8.
+SLACK = 8
 
 
 def elements_layout(parameters: BaselineParameters) -> data.StructLayout:
@@ -46,8 +49,8 @@ class ExactSoftmax(Block):
     unit and a divider.
 
     Throughput is a word in each cycle for rows of at least ``least_length``. The first word of a
-    row's output is offered, in an idle unit, ``2 * words + latency`` cycles after its first word
-    was taken, if none of its words is late.
+    row's output is offered, in an idle unit, ``latency`` cycles and the row's words after its last
+    input word was taken.
 
     Parameters
     ----------
@@ -73,6 +76,12 @@ class ExactSoftmax(Block):
             "y": Out(stream.Signature(outputs_layout(p))),
             "too_long": Out(1),
         }, uses=(self.maximum, self.exponent, self.total, self.quotient))
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a row's last input word to its first output, without those of its words."""
+        # Besides: the queue of rows and its register, the sum, its queue and its register.
+        return self.maximum.latency + 3 + LATENCY + 2 + 2 + quotient_stages(self.parameters)
 
     def elaborate(self, platform):
         m = Module()

@@ -14,7 +14,7 @@ from hdl.softmax.keys import code
 __all__ = ["LATENCY", "Exponent", "ExponentTotal", "element_layout"]
 
 #: Cycles from a key to its exponent.
-LATENCY = 4
+LATENCY = 2
 
 #: Binary places of the difference of two fp16 numbers, and those above its point that count.
 _X_POINT, _WHOLE_BITS = 24, 5
@@ -36,9 +36,9 @@ def element_layout(parameters: BaselineParameters) -> data.StructLayout:
 class Exponent(Block):
     """Exponent of one element in each cycle, :func:`golden.exact_softmax.exponents` to the bit.
 
-    Four steps, a register after each: the exact distance from the maximum; its product with log2 e,
-    of whose constant each signed digit adds or subtracts once; the table's entry less the
-    interpolation, in one compressor tree; the shift. Never waits; latency 4 cycles.
+    First the exact distance from the maximum and its product with log2 e, of whose constant each
+    signed digit adds or subtracts once; after a register the table's entry less the interpolation,
+    in one compressor tree, and the shift. Never waits; latency 2 cycles.
 
     Parameters
     ----------
@@ -77,24 +77,18 @@ class Exponent(Block):
         opposite = code(self.key) ^ (1 << p.x_format.bits - 1)
         distance = named(m, "distance", (self.maximum + number(opposite, p.x_format))[:-1])
         near     = ~distance[_X_POINT + _WHOLE_BITS:].any()
-        u        = Signal(p.distance_bits, reset_less=True)
-        shown    = Signal(reset_less=True)
-        m.d.sync += [
-            u.eq(distance[_X_POINT - p.distance_point:]),
-            shown.eq(near & self.key.any() & ~self.invalid),
-        ]
-
-        heap = BitHeap(len(u) + p.log2_e.bit_length())
+        shown    = near & self.key.any() & ~self.invalid
+        u        = distance[_X_POINT - p.distance_point:_X_POINT + _WHOLE_BITS]
+        heap     = BitHeap(len(u) + p.log2_e.bit_length())
         for shift, negative in _signed_digits(p.log2_e):
             heap.add(u, shift=shift, negative=negative)
-        product = heap.total(m, self._adders, "product")
+        product  = heap.total(m, self._adders, "product")
         v, v_shown = Signal(len(product) - p.log2_e_point, reset_less=True), Signal(reset_less=True)
         m.d.sync += [v.eq(product[p.log2_e_point:]), v_shown.eq(shown)]
 
-        g, g_shift = self._power(m, v[:p.distance_point], v[p.distance_point:])
-        value, shift = Signal.like(g, reset_less=True), Signal.like(g_shift, reset_less=True)
-        m.d.sync += [value.eq(g & v_shown.replicate(len(g))), shift.eq(g_shift)]
-
+        power  = self._power(m, v[:p.distance_point])
+        value  = named(m, "value", power & v_shown.replicate(len(power)))
+        shift  = v[p.distance_point:]
         places = p.exp_bits - p.value_bits
         m.d.sync += self.exponent.eq(Cat(C(0, places), value) >> shift)
         if p.y_format.is_integer:
@@ -105,8 +99,8 @@ class Exponent(Block):
 
         return m
 
-    def _power(self, m, fraction, whole):
-        """2**-fraction by interpolation, and how far it is shifted."""
+    def _power(self, m, fraction):
+        """2**-fraction by interpolation."""
         p = self.parameters
         steps = [high - low for high, low in zip(p.table, p.table[1:], strict=False)]
         width = max(steps).bit_length()
@@ -121,7 +115,7 @@ class Exponent(Block):
         heap.add(entry[width:], shift=p.rest_bits)
         for place, bit in enumerate(rest):
             heap.add(entry[:width] & bit.replicate(width), shift=place, negative=True)
-        return heap.total(m, self._adders, "power")[p.rest_bits:], whole
+        return heap.total(m, self._adders, "power")[p.rest_bits:]
 
 
 def _chosen(entries, address, width):

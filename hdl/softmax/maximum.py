@@ -49,8 +49,8 @@ def row_layout(parameters: SoftmaxParameters) -> data.StructLayout:
 class Maximum(Block):
     """Keys of a row's elements, and the largest of those that are not masked.
 
-    Never waits. Latency is one cycle to ``o``, and ``ceil(log2(W + 1) / 2) + 2`` from the last word
-    to ``row``. A masked element, -infinity among them, has the key 0, which no finite number has.
+    Never waits. Latency is one cycle to ``o``, and ``ceil(log2(W) / 2) + 2`` from the last word to
+    ``row``. A masked element, -infinity among them, has the key 0, which no finite number has.
     A row with a NaN or +infinity that is not masked is invalid.
 
     Parameters
@@ -74,6 +74,11 @@ class Maximum(Block):
             "o": Out(keys_layout(p)), "o_valid": Out(1),
             "row": Out(row_layout(p)), "row_valid": Out(1),
         })
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a row's last word to ``row``."""
+        return -(-(self.parameters.width - 1).bit_length() // LEVELS) + 2
 
     def elaborate(self, platform):
         m = Module()
