@@ -29,7 +29,7 @@ def test_unit(parameters):
 RIVALS = [
     TINY.baseline().replace(max_length=512),  # 1 / 512 is halfway between two outputs
     TINY.baseline().replace(name="fine_exact", y="fp16", least_length=1),
-    TINY.baseline().replace(name="scalar_exact", y="u16", width=1, max_length=6, least_length=1),
+    TINY.baseline().replace(name="scalar_exact", y="u16", width=1, max_length=4, least_length=1),
 ]
 
 
