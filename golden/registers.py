@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from golden.base_parameters import BaseParameters
 from golden.parameters import CHOICES, ArrayParameters
+from golden.softmax_parameters import THRESHOLD_BITS, SoftmaxParameters
 
 __all__ = ["ACCESSES", "ADDRESS_BITS", "DATA_BITS", "ID", "VERSION", "Field", "Register",
-           "RegisterTable", "port_names", "gemm_registers"]
+           "RegisterTable", "SOFTMAX_ID", "port_names", "gemm_registers", "softmax_registers"]
 
 #: Kinds of fields, and what each is.
 ACCESSES = {
@@ -29,7 +31,10 @@ DATA_BITS = 32
 #: What register ID reads, "MXPE" in ASCII.
 ID = 0x4d585045
 
-#: Version of the engine's registers: major, which breaks drivers, minor, and patch.
+#: What register ID of the softmax unit reads, "MXSM" in ASCII.
+SOFTMAX_ID = 0x4d58534d
+
+#: Version of the registers: major, which breaks drivers, minor, and patch.
 VERSION = (0, 1, 0)
 
 
@@ -222,6 +227,26 @@ def _check_unique(what: str, names: Iterable[str]) -> None:
         seen.add(name)
 
 
+def _identity(parameters: BaseParameters, number: int, meaning: str) -> tuple[Register, ...]:
+    """Registers by which a driver recognises a block and its parameter set."""
+    text = json.dumps(parameters.to_dict(), sort_keys=True)
+    config = int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
+    return (
+        Register("ID", 0x00, (
+            Field("value", 0, 32, "const", number, meaning),
+        ), "What this is"),
+        Register("VERSION", 0x04, (
+            Field("patch", 0,  8, "const", VERSION[2], "Corrections"),
+            Field("minor", 8,  8, "const", VERSION[1], "Additions that drivers can ignore"),
+            Field("major", 16, 8, "const", VERSION[0], "Changes that break drivers"),
+        ), "Version of these registers"),
+        Register("CONFIG", 0x08, (
+            Field("hash", 0, 32, "const", config,
+                  "First 32 bits of SHA-256 of the set as JSON, keys sorted"),
+        ), "Which parameter set this is"),
+    )
+
+
 # The GEMM engine
 
 
@@ -239,8 +264,6 @@ def gemm_registers(parameters: ArrayParameters) -> RegisterTable:
         If the array has more rows, columns or lanes than register ARRAY can tell.
     """
     p = parameters
-    text = json.dumps(p.to_dict(), sort_keys=True)
-    config = int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
     streams = ("x", "w", "s", "sx", "t")
     errors = [(f"{stream}_last_{kind}", f"Stream {stream} {what}") for stream in streams
               for kind, what in (("unexpected", "had last before its end"),
@@ -259,18 +282,7 @@ def gemm_registers(parameters: ArrayParameters) -> RegisterTable:
         ("DONE", "Commands that finished"),
     ]
     return RegisterTable("mixpe_gemm", (
-        Register("ID", 0x00, (
-            Field("value", 0, 32, "const", ID, "MXPE in ASCII"),
-        ), "What this is"),
-        Register("VERSION", 0x04, (
-            Field("patch", 0,  8, "const", VERSION[2], "Corrections"),
-            Field("minor", 8,  8, "const", VERSION[1], "Additions that drivers can ignore"),
-            Field("major", 16, 8, "const", VERSION[0], "Changes that break drivers"),
-        ), "Version of these registers"),
-        Register("CONFIG", 0x08, (
-            Field("hash", 0, 32, "const", config,
-                  "First 32 bits of SHA-256 of the set as JSON, keys sorted"),
-        ), "Which parameter set this is"),
+        *_identity(p, ID, "MXPE in ASCII"),
         Register("ARRAY", 0x0c, (
             Field("rows",    0,  12, "const", p.rows,    "Rows of an output tile, along M"),
             Field("columns", 12, 11, "const", p.columns, "Columns of an output tile, along N"),
@@ -329,3 +341,64 @@ def gemm_registers(parameters: ArrayParameters) -> RegisterTable:
             Field("count", 0, 32, "ro", 0, "Number; stays at its largest value"),
         ), text) for index, (name, text) in enumerate(counters)),
     ))
+
+
+# The softmax unit
+
+
+def softmax_registers(parameters: SoftmaxParameters) -> RegisterTable:
+    """Registers of the softmax unit.
+
+    Parameters
+    ----------
+    parameters : SoftmaxParameters
+        Set whose shape and hash the constants tell; it says how many constants there are.
+    """
+    p = parameters
+    errors = [("too_long", "A row had more than the longest row and was cut there"),
+              ("bad_constants", "Thresholds did not descend, or the last exponent was not 1"),
+              ("invalid", "A row had a NaN or an infinity that was not masked"),
+              ("all_masked", "A row had no element that was not masked")]
+    counters = [("CYCLES", "Cycles in which a row was under way"),
+                ("ROWS", "Rows that have left"),
+                ("WORDS_X", "Words of x that were taken"),
+                ("WORDS_Y", "Words of y that were sent")]
+    registers = [
+        *_identity(p, SOFTMAX_ID, "MXSM in ASCII"),
+        Register("UNIT", 0x0c, (
+            Field("width",  0,  6, "const", p.width, "Elements of a word"),
+            Field("bits",   6,  3, "const", p.bits,  "Bits of a code"),
+            Field("sets",   9,  5, "const", p.sets,  "Sets of constants"),
+            Field("exp_bits", 14, 4, "const", p.exp_bits, "Fraction bits of an exponent"),
+        ), "Shape of the unit"),
+        Register("LENGTH", 0x10, (
+            Field("most", 0, 17, "const", p.max_length, "Elements of the longest row"),
+        ), "Lengths of rows"),
+        Register("CONTROL", 0x20, (
+            Field("soft_reset",     0, 1, "pulse", 0, "Discard all rows"),
+            Field("clear_counters", 1, 1, "pulse", 0, "Set all counters to 0"),
+        ), "What to do now"),
+        Register("MODE", 0x24, (
+            Field("codes", 0, 1, "rw", 0, "Outputs are codes instead of probabilities"),
+        ), "What to put out; to be changed while no row is under way"),
+        Register("STATUS", 0x28, (
+            Field("busy", 0, 1, "ro", 0, "A row is under way"),
+        ), "What the unit does"),
+        Register("ERROR", 0x2c, tuple(
+            Field(name, bit, 1, "w1c", 0, text) for bit, (name, text) in enumerate(errors)
+        ), "What was wrong with rows since it was last cleared"),
+        *(Register(name, 0x40 + 4 * index, (
+            Field("count", 0, 32, "ro", 0, "Number; stays at its largest value"),
+        ), text) for index, (name, text) in enumerate(counters)),
+    ]
+    # A set of constants has 32 words of its own.
+    for chosen in range(p.sets):
+        base = 0x100 + 0x80 * chosen
+        registers += [Register(f"THRESHOLD_{chosen}_{k}", base + 4 * k, (
+            Field("magnitude", 0, THRESHOLD_BITS, "rw", 0, "In units of 2 to the power of -24"),
+        ), f"Least difference from the maximum of code {k}, negated, in set {chosen}")
+            for k in range(1, p.levels)]
+        registers += [Register(f"EXPONENT_{chosen}_{k}", base + 0x40 + 4 * k, (
+            Field("value", 0, p.exp_bits + 1, "rw", 0, "In units of 2 to the power of -exp_bits"),
+        ), f"Exponent of code {k} in set {chosen}") for k in range(p.levels)]
+    return RegisterTable("mixpe_softmax", tuple(registers))

@@ -210,10 +210,15 @@ async def first_pass(dut):
     bench = GemmDriver(dut, P)
     await bench.reset()
     k = P.full_rate_length
-    x, weights = random_operands(rng, P.rows * max(1, P.x_depth * P.lanes // k), k, 1)
-    streams = EngineStreams(x, weights, P)
-    np.testing.assert_array_equal(await bench.run(x, weights), expected(x, weights))
-    items = len(streams.payloads["x"])
+    shape = P.rows * max(1, P.x_depth * P.lanes // k), k, 1
+    layers = [random_operands(rng, *shape) for _ in range(3)]
+    streams = [EngineStreams(*each, P) for each in layers]
+    for each in streams:
+        await bench.offer(each)
+        await bench.start(*shape)
+    for each, (x, weights) in zip(streams, layers, strict=True):
+        np.testing.assert_array_equal(await bench.outputs(each), expected(x, weights))
+    items = sum(len(each.payloads["x"]) for each in streams)
     await bench.idle()
     cycles, busy = await bench.read("CYCLES"), await bench.read("BUSY")
     assert cycles <= 1.02 * max(items, busy) + 400, (cycles, items, busy)

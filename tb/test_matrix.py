@@ -65,17 +65,17 @@ ALL = [design(index, *each) for index, each in enumerate(
 #: Each kind of weights and of activations at least once, and each shape.
 QUICK = [design(index, *each) for index, each in enumerate([
     ("int2",         "int8, zero points",  "tile"),
-    ("int3",         "fp16, aligned",      "mesh"),
+    ("int3",         "fp16, aligned",      "tile"),
     ("int4",         "bf16",               "tile"),
     ("uint4",        "int8, both",         "mesh"),
     ("uint4",        "fp16",               "tile"),
-    ("int8",         "int8",               "bands"),
+    ("int8",         "int8",               "tile"),
     ("ternary",      "bf16, aligned",      "tile"),
     ("shift2",       "int8, group scales", "bands"),
     ("shift3",       "bf16, aligned",      "tile"),
     ("shift4",       "int8, group scales", "tile"),
-    ("e2m1",         "fp16, aligned",      "bands"),
-    ("uint4, uint8", "int8, both",         "bands"),
+    ("e2m1",         "fp16, aligned",      "tile"),
+    ("uint4, uint8", "int8, both",         "tile"),
 ])]
 
 

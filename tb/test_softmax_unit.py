@@ -8,6 +8,7 @@ from hdl.softmax.core import Softmax
 from hdl.softmax.exact import ExactSoftmax
 from hdl.softmax.exponent import LATENCY, Exponent
 from hdl.softmax.quotient import Quotient, quotient_stages
+from hdl.softmax.unit import SoftmaxUnit
 from tb.runner import simulate
 
 TINY = SOFTMAX_SETS["tiny"]
@@ -24,6 +25,13 @@ def test_unit(parameters):
     unit = Softmax(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
              rounds=4, resets=4)
+
+
+@pytest.mark.parametrize("parameters", UNITS[:2], ids=lambda parameters: parameters.name)
+def test_ports(parameters):
+    unit = SoftmaxUnit(parameters)
+    simulate(verilog(unit), unit.module, "tb.bench_softmax_unit", parameters=parameters.to_dict(),
+             rounds=2, resets=4)
 
 
 RIVALS = [

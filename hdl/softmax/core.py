@@ -70,7 +70,7 @@ class Softmax(Block):
         #: Thresholds at a time, and rows whose thresholds are under way or wait.
         self.slots = 1 if p.levels - 1 + LATENCY + 2 <= cycles else 2
         self.units = -(-(p.levels - 1) // max(1, cycles - 2 if self.slots == 2 else cycles))
-        super().__init__(p, "softmax", {
+        super().__init__(p, "softmax_core", {
             "x": In(stream.Signature(logits_layout(p))),
             "constants": In(data.ArrayLayout(constants_layout(p), p.sets)),
             "codes": In(1),
@@ -174,7 +174,8 @@ class Softmax(Block):
         taken, end, move = Signal(), Signal(), Signal()
         coming = coder.o_valid & coder.o.last
         m.d.comb += [
-            taken.eq(active & keys.r_rdy & (room != 0) & (~word.last | ~((summed & ~move) | coming))),
+            taken.eq(active & keys.r_rdy & (room != 0)
+                     & ~(word.last & ((summed & ~move) | coming))),
             end.eq(taken & word.last),
             keys.r_en.eq(taken),
             ready.r_en.eq(~active | end),

@@ -71,7 +71,7 @@ class ExactSoftmax(Block):
         self.total, self.quotient = ExponentTotal(p), Quotient(p)
         #: Rows that may be between their last key and the reading of their sum.
         self.slots = -(-SUM_LATENCY // p.row_cycles(p.least_length)) + 1
-        super().__init__(p, "softmax", {
+        super().__init__(p, "softmax_core", {
             "x": In(stream.Signature(logits_layout(p))),
             "y": Out(stream.Signature(outputs_layout(p))),
             "too_long": Out(1),

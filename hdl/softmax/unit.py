@@ -1,0 +1,135 @@
+"""The softmax unit with its standard ports."""
+
+from amaranth import *
+from amaranth.lib.wiring import In, Out
+
+from golden.registers import softmax_registers
+from golden.softmax_parameters import SoftmaxParameters
+from hdl.axi_lite import AxiLiteRegisters
+from hdl.block import Block, Use
+from hdl.counter import Counter
+from hdl.softmax.core import Softmax
+
+__all__ = ["SoftmaxUnit"]
+
+
+class SoftmaxUnit(Block):
+    """``mixpe_<set>_softmax``: rows over AXI4-Stream, constants and status over AXI4-Lite.
+
+    A row is a packet. TKEEP tells which elements its last word has, all bytes of an element alike.
+    TUSER of ``x`` has the mask bits, the first element's lowest, and above them the row's set of
+    constants, of which that of the last word counts; TUSER of ``y`` tells whether the row was all
+    masked and, above, whether it was invalid.
+
+    Parameters
+    ----------
+    parameters : SoftmaxParameters
+
+    Members
+    -------
+    aclk, aresetn : In(1)
+        Clock, and reset, which is synchronous and low.
+    s_axis_x_<tdata, tkeep, tuser, tvalid, tready, tlast>
+        Logits.
+    m_axis_y_<tdata, tkeep, tuser, tvalid, tready, tlast>
+        Probabilities or codes, as wide as the former.
+    s_axil_*
+        Registers of :func:`golden.registers.softmax_registers`.
+    """
+
+    def __init__(self, parameters: SoftmaxParameters):
+        p = parameters
+        self.core, self.counter = Softmax(p), Counter(p)
+        self.registers = AxiLiteRegisters(p, softmax_registers(p))
+        self._select = (p.sets - 1).bit_length()
+        x, y = p.x_format.bits * p.width, p.y_format.bits * p.width
+        members = {
+            "aclk": In(1), "aresetn": In(1),
+            "s_axis_x_tdata": In(x), "s_axis_x_tkeep": In(x // 8),
+            "s_axis_x_tuser": In(p.width + self._select),
+            "s_axis_x_tvalid": In(1), "s_axis_x_tready": Out(1), "s_axis_x_tlast": In(1),
+            "m_axis_y_tdata": Out(y), "m_axis_y_tkeep": Out(y // 8), "m_axis_y_tuser": Out(2),
+            "m_axis_y_tvalid": Out(1), "m_axis_y_tready": In(1), "m_axis_y_tlast": Out(1),
+        }
+        members |= {name: member for name, member in self.registers.signature.members.items()
+                    if name.startswith("s_axil_")}
+        super().__init__(p, "softmax", members, uses=(self.core, self.registers, self.counter))
+
+    def elaborate(self, platform):
+        m = Module()
+        p = self.parameters
+
+        # Rows end with a soft reset, registers and counters do not.
+        reset, soft_reset = Signal(), Signal()
+        for name, signal in (("sync", reset), ("core", soft_reset)):
+            domain = ClockDomain(name, local=True)
+            domain.clk, domain.rst = self.aclk, signal
+            m.domains += domain
+
+        m.submodules.core = DomainRenamer("core")(core := Use(self.core))
+        m.submodules.registers = registers = Use(self.registers)
+        m.d.comb += [
+            reset.eq(~self.aresetn),
+            soft_reset.eq(reset | registers.control_soft_reset),
+            core.codes.eq(registers.mode_codes),
+        ]
+        for name, member in self.registers.signature.members.items():
+            if name.startswith("s_axil_"):
+                ours, theirs = getattr(self, name), getattr(registers, name)
+                m.d.comb += theirs.eq(ours) if member.flow == In else ours.eq(theirs)
+        for chosen in range(p.sets):
+            constants = core.constants[chosen]
+            m.d.comb += [constants.thresholds[k - 1].eq(
+                getattr(registers, f"threshold_{chosen}_{k}_magnitude"))
+                for k in range(1, p.levels)]
+            m.d.comb += [constants.exponents[k].eq(
+                getattr(registers, f"exponent_{chosen}_{k}_value")) for k in range(p.levels)]
+
+        x, y = core.x.p, core.y.p
+        bytes_x, bytes_y = p.x_format.bits // 8, p.y_format.bits // 8
+        m.d.comb += [
+            Value.cast(x.x).eq(self.s_axis_x_tdata),
+            x.mask.eq(self.s_axis_x_tuser[:p.width]),
+            x.keep.eq(Cat(self.s_axis_x_tkeep[bytes_x * lane] for lane in range(p.width))),
+            x.set.eq(self.s_axis_x_tuser[p.width:]),
+            x.last.eq(self.s_axis_x_tlast),
+            core.x.valid.eq(self.s_axis_x_tvalid),
+            self.s_axis_x_tready.eq(core.x.ready),
+            self.m_axis_y_tdata.eq(y.y),
+            self.m_axis_y_tkeep.eq(Cat(bit.replicate(bytes_y) for bit in y.keep)),
+            self.m_axis_y_tuser.eq(Cat(y.all_masked, y.invalid)),
+            self.m_axis_y_tlast.eq(y.last),
+            self.m_axis_y_tvalid.eq(core.y.valid),
+            core.y.ready.eq(self.m_axis_y_tready),
+        ]
+        self._watch(m, core, registers)
+
+        return m
+
+    def _watch(self, m, core, registers):
+        """Status, errors and counters."""
+        entered = self.s_axis_x_tvalid & self.s_axis_x_tready
+        left    = self.m_axis_y_tvalid & self.m_axis_y_tready
+        ended   = left & self.m_axis_y_tlast
+        # Words that are inside: as many leave as have entered.
+        inside  = Signal(range(8 * self.parameters.words + 64))
+        with m.If(registers.control_soft_reset):
+            m.d.sync += inside.eq(0)
+        with m.Else():
+            m.d.sync += inside.eq(inside + entered - left)
+        busy = inside != 0
+        m.d.comb += [
+            registers.status_busy.eq(busy),
+            registers.error_too_long_set.eq(core.too_long),
+            registers.error_bad_constants_set.eq(core.bad_constants),
+            registers.error_invalid_set.eq(ended & core.y.p.invalid),
+            registers.error_all_masked_set.eq(ended & core.y.p.all_masked),
+        ]
+        for name, event in (("cycles", busy), ("rows", ended), ("words_x", entered),
+                            ("words_y", left)):
+            m.submodules[name] = counter = Use(self.counter)
+            m.d.comb += [
+                counter.increment.eq(event),
+                counter.clear.eq(registers.control_clear_counters),
+                getattr(registers, f"{name}_count").eq(counter.count),
+            ]

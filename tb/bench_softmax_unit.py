@@ -1,0 +1,154 @@
+"""Cocotb tests of the softmax unit's ports; run by :mod:`tb.test_softmax_unit`."""
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles
+from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+
+from golden.registers import SOFTMAX_ID, softmax_registers
+from golden.softmax import softmax
+from golden.softmax_parameters import SoftmaxParameters
+from tb.axi_lite import OKAY, AxiLiteMaster
+from tb.bench_softmax import any_constants, any_row, lengths
+from tb.settings import SETTINGS
+from tb.stream import PERIOD_NS
+
+P = SoftmaxParameters.from_dict(SETTINGS["parameters"])
+
+
+class UnitDriver:
+    """Drivers of all ports of ``mixpe_<set>_softmax``."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        self.offsets = {each.name: each.offset for each in softmax_registers(P).registers}
+        Clock(dut.aclk, PERIOD_NS, unit="ns").start()
+        dut.aresetn.value = 0
+        self.axil = AxiLiteMaster(dut, clock="aclk", reset="aresetn", active=0)
+        self.x = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis_x"), dut.aclk, dut.aresetn,
+                                 reset_active_level=False)
+        self.y = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_y"), dut.aclk, dut.aresetn,
+                               reset_active_level=False)
+        for port in (self.x, self.y):
+            port.log.setLevel("WARNING")
+
+    async def begin(self, constants):
+        """Reset, and write the constants of all sets."""
+        await ClockCycles(self.dut.aclk, 2)
+        self.dut.aresetn.value = 1
+        await ClockCycles(self.dut.aclk, 2)
+        for chosen, each in enumerate(constants):
+            for k, magnitude in enumerate(each.thresholds, 1):
+                await self.write(f"THRESHOLD_{chosen}_{k}", magnitude)
+            for k, exponent in enumerate(each.exponents):
+                await self.write(f"EXPONENT_{chosen}_{k}", exponent)
+
+    async def read(self, name: str) -> int:
+        """Word of a register."""
+        response, word = await self.axil.read(self.offsets[name])
+        assert response == OKAY
+        return word
+
+    async def write(self, name: str, word: int):
+        """Write a register."""
+        assert await self.axil.write(self.offsets[name], word) == OKAY
+
+    async def send(self, x, mask, chosen):
+        """Send a row as a packet."""
+        size = P.x_format.bits // 8
+        user = []
+        for start in range(0, len(x), P.width):
+            bits = sum(int(bit) << lane for lane, bit in enumerate(mask[start:start + P.width]))
+            lanes = len(x[start:start + P.width])
+            user += [bits | chosen << P.width] * lanes * size
+        data = b"".join(int(code).to_bytes(size, "little") for code in x)
+        await self.x.send(AxiStreamFrame(data, tuser=user))
+
+    async def compare(self, row, constants, *, codes: bool):
+        """Receive a row's outputs and compare them with golden."""
+        x, mask, chosen = row
+        frame = await self.y.recv(compact=False)
+        size, fmt = P.y_format.bits // 8, P.y_format
+        kept = bytes(byte for byte, keep in zip(frame.tdata, frame.tkeep, strict=True) if keep)
+        actual = np.frombuffer(kept, f"<u{size}").astype(np.int64)
+        wanted = softmax(x[None], mask[None], constants[chosen], P)
+        expected = wanted.codes[0] if codes else wanted.probabilities[0]
+        if codes:
+            actual = actual & (1 << P.word_bits) - 1
+        np.testing.assert_array_equal(actual, expected, err_msg=f"{fmt.name} {x} {mask}")
+        flags = int(wanted.all_masked[0]) | int(wanted.invalid[0]) << 1
+        assert set(frame.tuser) == {flags}
+        return flags
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize(codes=[False, True])
+async def packets(dut, codes):
+    """Rows of every kind with constants from the registers; errors and counters tell of them."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench, constants = UnitDriver(dut), any_constants(rng)
+    await bench.begin(constants)
+    assert await bench.read("ID") == SOFTMAX_ID
+    await bench.write("MODE", int(codes))
+    rows = [(*any_row(rng, n), int(rng.integers(P.sets)))
+            for _ in range(SETTINGS["rounds"]) for n in lengths(rng)]
+    for row in rows:
+        await bench.send(*row)
+    flags = 0
+    for row in rows:
+        flags |= await bench.compare(row, constants, codes=codes)
+    await ClockCycles(dut.aclk, 300)
+    assert bench.y.empty()
+    assert bench.x.idle()
+    words = sum(P.row_cycles(len(x)) for x, _, _ in rows)
+    assert await bench.read("ROWS") == len(rows)
+    assert await bench.read("WORDS_X") == await bench.read("WORDS_Y") == words
+    assert await bench.read("CYCLES") >= words
+    assert await bench.read("STATUS") == 0
+    assert await bench.read("ERROR") == (flags & 1) << 3 | (flags >> 1) << 2
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def errors(dut):
+    """Constants out of order and rows that are too long are told."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench, constants = UnitDriver(dut), any_constants(rng)
+    await bench.begin(constants)
+    row = (P.x_format.encode(rng.normal(size=3)), np.zeros(3, dtype=bool), 0)
+    for name, wrong, right in (
+            ("THRESHOLD_0_2", constants[0].thresholds[0], constants[0].thresholds[1]),
+            (f"EXPONENT_0_{P.levels - 1}", 1, 1 << P.exp_bits)):
+        await bench.write(name, wrong)
+        await bench.send(*row)
+        await bench.y.recv()
+        assert await bench.read("ERROR") == 2, name
+        await bench.write("ERROR", 2)
+        await bench.write(name, right)
+    n = P.words * P.width + 1
+    x = P.x_format.encode(rng.normal(size=n))
+    await bench.send(x, np.zeros(n, dtype=bool), 0)
+    for part in (x[:-1], x[-1:]):
+        await bench.compare((part, np.zeros(len(part), dtype=bool), 0), constants, codes=False)
+    assert await bench.read("ERROR") == 1
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def soft_reset(dut):
+    """A soft reset discards rows and leaves the constants."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench, constants = UnitDriver(dut), any_constants(rng)
+    await bench.begin(constants)
+    for _ in range(SETTINGS["resets"]):
+        await bench.send(*any_row(rng, P.max_length), 0)
+        await ClockCycles(dut.aclk, int(rng.integers(1, 3 * P.words + 40)))
+        bench.x.clear()
+        await bench.write("CONTROL", 1)
+        for port in (bench.x, bench.y):
+            port.assert_reset()
+        await ClockCycles(dut.aclk, 2)
+        bench.y.clear()
+        assert await bench.read("STATUS") == 0
+        row = (*any_row(rng, P.max_length), 0)
+        await bench.send(*row)
+        await bench.compare(row, constants, codes=False)
