@@ -59,7 +59,7 @@ class ExactSoftmax(Block):
     Members
     -------
     x : In(stream.Signature(logits_layout(parameters)))
-        Words of rows. A row of more than ``max_length`` elements is cut there.
+        Words of rows, of at most ``max_length`` elements. A row of more words is cut there.
     y : Out(stream.Signature(outputs_layout(parameters)))
     too_long : Out(1)
         A row was cut.
