@@ -6,6 +6,8 @@ from golden.softmax_parameters import SOFTMAX_SETS
 from hdl.export import verilog
 from hdl.softmax.core import Softmax
 from hdl.softmax.exact import ExactSoftmax
+from hdl.softmax.exponent import LATENCY, Exponent
+from hdl.softmax.quotient import Quotient, quotient_stages
 from hdl.softmax.unit import SoftmaxUnit
 from tb.runner import simulate
 
@@ -35,7 +37,7 @@ def test_ports(parameters):
 RIVALS = [
     TINY.baseline().replace(max_length=512),  # 1 / 512 is halfway between two outputs
     TINY.baseline().replace(name="fine_exact", y="fp16", least_length=1),
-    TINY.baseline().replace(name="scalar_exact", y="u16", width=1, max_length=6, least_length=1),
+    TINY.baseline().replace(name="scalar_exact", y="u16", width=1, max_length=4, least_length=1),
 ]
 
 
@@ -44,3 +46,17 @@ def test_rival(parameters):
     unit = ExactSoftmax(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
              exact=True, rounds=4, resets=4, latency=unit.latency)
+
+
+@pytest.mark.parametrize("parameters", RIVALS, ids=lambda parameters: parameters.name)
+def test_exponent(parameters):
+    block = Exponent(parameters)
+    simulate(verilog(block), block.module, "tb.bench_exponent", parameters=parameters.to_dict(),
+             count=2000, latency=LATENCY)
+
+
+@pytest.mark.parametrize("parameters", RIVALS, ids=lambda parameters: parameters.name)
+def test_quotient(parameters):
+    block = Quotient(parameters)
+    simulate(verilog(block), block.module, "tb.bench_quotient", parameters=parameters.to_dict(),
+             latency=quotient_stages(parameters))

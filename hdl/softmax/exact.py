@@ -59,7 +59,7 @@ class ExactSoftmax(Block):
     Members
     -------
     x : In(stream.Signature(logits_layout(parameters)))
-        Words of rows. A row of more than ``max_length`` elements is cut there.
+        Words of rows, of at most ``max_length`` elements. A row of more words is cut there.
     y : Out(stream.Signature(outputs_layout(parameters)))
     too_long : Out(1)
         A row was cut.
@@ -71,7 +71,7 @@ class ExactSoftmax(Block):
         self.total, self.quotient = ExponentTotal(p), Quotient(p)
         #: Rows that may be between their last key and the reading of their sum.
         self.slots = -(-SUM_LATENCY // p.row_cycles(p.least_length)) + 1
-        super().__init__(p, "softmax", {
+        super().__init__(p, "softmax_core", {
             "x": In(stream.Signature(logits_layout(p))),
             "y": Out(stream.Signature(outputs_layout(p))),
             "too_long": Out(1),
