@@ -58,6 +58,18 @@ def spread(rng, limit: int) -> int:
     return int((limit + 1)**rng.random())
 
 
+def any_shape(rng) -> tuple[int, int, int]:
+    """M, K and N up to the limit, that fit the buffers and take no more than so many products."""
+    limit, blocks = SETTINGS["limit"], P.x_depth // P.least_beats
+    while True:
+        m = spread(rng, min(limit, blocks * P.rows))
+        deepest = min(P.x_depth // -(-m // P.rows), P.w_depth) - P.least_beats
+        k = spread(rng, min(limit, max(1, deepest) * P.lanes))
+        n = spread(rng, limit)
+        if m * k * n <= SETTINGS["products"]:
+            return m, k, n
+
+
 async def compare(bench, rng, m, k, n, **chosen):
     """Run a random GEMM of a shape and compare it with golden."""
     x, weights = random_operands(rng, m, k, n, **chosen)
@@ -74,12 +86,8 @@ async def shapes(dut, stalls):
     await bench.reset()
     if stalls:
         bench.pause({name: pauses(rng) for name in [*bench.sources, "y"]})
-    limit, blocks = SETTINGS["limit"], P.x_depth // P.least_beats
     for _ in range(SETTINGS["count"]):
-        m = spread(rng, min(limit, blocks * P.rows))
-        deepest = min(P.x_depth // -(-m // P.rows), P.w_depth) - P.least_beats
-        k = spread(rng, min(limit, max(1, deepest) * P.lanes))
-        n = spread(rng, limit)
+        m, k, n = any_shape(rng)
         dut._log.info("%d x %d x %d", m, k, n)
         await compare(bench, rng, m, k, n, **options(rng, k, n))
     await bench.idle()
