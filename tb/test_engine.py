@@ -37,25 +37,25 @@ def run(parameters, **settings):
 
 @pytest.mark.parametrize("parameters", ENGINES, ids=lambda parameters: parameters.name)
 def test_engine(parameters):
-    run(parameters, count=6, limit=600, resets=4)
+    run(parameters, count=6, limit=600, products=10**6, resets=4)
 
 
 def test_steady_rate():
-    run(STEADY, count=2, limit=200, resets=1, steady=4096, passes=32)
+    run(STEADY, count=2, limit=600, products=10**6, resets=1, steady=4096, passes=32)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("parameters", ENGINES, ids=lambda parameters: parameters.name)
 def test_many_shapes(parameters):
-    run(parameters.replace(**LARGE), count=50, limit=600, resets=40)
+    run(parameters.replace(**LARGE), count=50, limit=600, products=10**7, resets=40)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", SETS)
 def test_named_sets(name):
-    run(SETS[name], count=4, limit=200, resets=2)
+    run(SETS[name], count=4, limit=200, products=10**6, resets=2)
 
 
 @pytest.mark.full
 def test_steady_rate_of_edge():
-    run(SETS["edge"], count=1, limit=100, resets=1, steady=4096, passes=32)
+    run(SETS["edge"], count=2, limit=600, products=10**7, resets=1, steady=4096, passes=32)
