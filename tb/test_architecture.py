@@ -30,7 +30,8 @@ ALLOWED = {
 LEAVES = {"golden/formats.py": ["numpy"], "golden/base_parameters.py": [],
           "golden/parameters.py": ["golden.base_parameters", "golden.formats"],
           "golden/softmax_parameters.py": ["golden.base_parameters", "golden.formats"],
-          "golden/registers.py": ["golden.parameters"], "hdl/yosys.py": []}
+          "golden/registers.py": ["golden.base_parameters", "golden.parameters",
+                                 "golden.softmax_parameters"], "hdl/yosys.py": []}
 
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("**/*.py"))]
 

@@ -20,14 +20,21 @@ UNITS = [
 ]
 
 
-@pytest.mark.parametrize("parameters", UNITS, ids=lambda parameters: parameters.name)
+def first_by_default(sets):
+    """The first of some sets, and the others in the long tests."""
+    return [sets[0], *(pytest.param(each, marks=pytest.mark.full) for each in sets[1:])]
+
+
+@pytest.mark.parametrize("parameters", first_by_default(UNITS),
+                         ids=lambda parameters: parameters.name)
 def test_unit(parameters):
     unit = Softmax(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
              rounds=4, resets=4)
 
 
-@pytest.mark.parametrize("parameters", UNITS[:2], ids=lambda parameters: parameters.name)
+@pytest.mark.parametrize("parameters", first_by_default(UNITS[:2]),
+                         ids=lambda parameters: parameters.name)
 def test_ports(parameters):
     unit = SoftmaxUnit(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax_unit", parameters=parameters.to_dict(),
@@ -41,21 +48,24 @@ RIVALS = [
 ]
 
 
-@pytest.mark.parametrize("parameters", RIVALS, ids=lambda parameters: parameters.name)
+@pytest.mark.parametrize("parameters", first_by_default(RIVALS),
+                         ids=lambda parameters: parameters.name)
 def test_rival(parameters):
     unit = ExactSoftmax(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
              exact=True, rounds=4, resets=4, latency=unit.latency)
 
 
-@pytest.mark.parametrize("parameters", RIVALS, ids=lambda parameters: parameters.name)
+@pytest.mark.parametrize("parameters", first_by_default(RIVALS),
+                         ids=lambda parameters: parameters.name)
 def test_exponent(parameters):
     block = Exponent(parameters)
     simulate(verilog(block), block.module, "tb.bench_exponent", parameters=parameters.to_dict(),
              count=2000, latency=LATENCY)
 
 
-@pytest.mark.parametrize("parameters", RIVALS, ids=lambda parameters: parameters.name)
+@pytest.mark.parametrize("parameters", first_by_default(RIVALS),
+                         ids=lambda parameters: parameters.name)
 def test_quotient(parameters):
     block = Quotient(parameters)
     simulate(verilog(block), block.module, "tb.bench_quotient", parameters=parameters.to_dict(),

@@ -32,13 +32,17 @@ def first_pass(m: Module, unit: Block, rows: fifo.SyncFIFOBuffered, keys: fifo.S
     word  = Signal(range(p.words))
     cut   = word == p.words - 1
     taken = Signal()
+    # Lanes of the last word that the longest row does not have.
+    rest   = p.max_length % p.width or p.width
+    beyond = Mux(cut, (1 << p.width) - (1 << rest), 0)
     m.d.comb += [
         unit.x.ready.eq((room != 0) & (queue != ROWS)),
         taken.eq(unit.x.valid & unit.x.ready),
         maximum.i_valid.eq(taken),
         maximum.i.eq(unit.x.p),
+        maximum.i.keep.eq(unit.x.p.keep & ~beyond),
         maximum.i.last.eq(unit.x.p.last | cut),
-        unit.too_long.eq(taken & cut & ~unit.x.p.last),
+        unit.too_long.eq(taken & cut & (~unit.x.p.last | (unit.x.p.keep & beyond).any())),
         keys.w_data.eq(maximum.o),
         keys.w_en.eq(maximum.o_valid),
         rows.w_data.eq(maximum.row),
