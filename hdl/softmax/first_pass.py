@@ -34,8 +34,9 @@ def first_pass(m: Module, unit: Block, rows: fifo.SyncFIFOBuffered, keys: fifo.S
     taken = Signal()
     # Lanes of the last word that the longest row does not have.
     rest   = p.max_length % p.width or p.width
-    beyond = Mux(cut, (1 << p.width) - (1 << rest), 0)
+    beyond = Signal(p.width)
     m.d.comb += [
+        beyond.eq(Mux(cut, (1 << p.width) - (1 << rest), 0)),
         unit.x.ready.eq((room != 0) & (queue != ROWS)),
         taken.eq(unit.x.valid & unit.x.ready),
         maximum.i_valid.eq(taken),
