@@ -54,6 +54,16 @@ class MixedWeights:
         """K and N."""
         return len(self.wide.q), len(self.features)
 
+    @property
+    def group(self) -> int:
+        """Group size of both."""
+        return self.wide.group
+
+    @property
+    def global_scale(self) -> np.float32:
+        """Global scale of both."""
+        return self.wide.global_scale
+
     def dequantise(self) -> NDArray[np.float64]:
         """Weights as real numbers, shape (K, N), features in their order."""
         columns = np.concatenate([self.wide.dequantise(), self.narrow.dequantise()], axis=1)

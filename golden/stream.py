@@ -151,13 +151,12 @@ class _Streams:
         if x.q.shape[1] != weights.shape[0]:
             raise ValueError(f"Shapes {x.q.shape} and {weights.shape} do not form a matrix product")
         self._shape = len(x.q), weights.shape[1]
-        mixed = weights.wide if isinstance(weights, MixedWeights) else weights
-        self._group = mixed.group
+        self._group = weights.group
         if x.group not in (None, self._group):
             raise ValueError(f"Group size of the activations must be that of the weights, "
                              f"{self._group}, not {x.group}")
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            self._sx = (x.scales * mixed.global_scale).astype(np.float32)
+            self._sx = (x.scales * weights.global_scale).astype(np.float32)
         self._passes = column_passes(weights, parameters)
         self._beats = group_beats(weights.shape[0], self._group, parameters)
         self._blocks = [slice(row, row + parameters.rows)

@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 from golden.formats import FORMATS
 from golden.parameters import ArrayParameters
 from hdl.block import Block
-from hdl.channel import COUNT
+from hdl.channel import COUNT, after
+from hdl.float32 import round_even
 
 __all__ = ["Aligner"]
 
@@ -117,7 +118,7 @@ class Aligner(Block):
         ]
         with m.If(taken):
             m.d.sync += [
-                writer.addr.eq(_after(writer.addr, 2 * p.beats)),
+                writer.addr.eq(after(writer.addr, 2 * p.beats)),
                 item.eq(Mux(row_end, 0, item + 1)),
                 length.eq(Mux(end, 0, length + 1)),
                 largest.eq(Mux(end, 0, found)),
@@ -143,7 +144,7 @@ class Aligner(Block):
             groups.r_en.eq(leave & end),
         ]
         with m.If(read):
-            m.d.sync += reader.addr.eq(_after(reader.addr, 2 * p.beats))
+            m.d.sync += reader.addr.eq(after(reader.addr, 2 * p.beats))
         with m.If(reader.en):
             m.d.sync += valid.eq(read)
 
@@ -198,14 +199,8 @@ def _largest(values):
     return values[0]
 
 
-def _after(address, depth):
-    """Next address in a ring."""
-    return Mux(address == depth - 1, 0, address + 1)
-
-
 def _round(magnitude, negative, bits):
     """Nearest number of A bits, ties to even, of a magnitude with half and sticky bit."""
-    sticky, half, whole = magnitude[0], magnitude[1], magnitude[2:]
-    above = whole + (half & (sticky | whole[0]))       # up to 2**(A - 1)
+    above = magnitude[2:] + round_even(magnitude, 2)   # up to 2**(A - 1)
     highest = (1 << bits - 1) - 1
     return Mux(negative, -above, Mux(above[bits - 1], highest, above))[:bits]

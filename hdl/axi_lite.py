@@ -3,7 +3,7 @@
 from amaranth import *
 from amaranth.lib.wiring import In, Out
 
-from golden.parameters import ArrayParameters
+from golden.base_parameters import BaseParameters
 from golden.registers import ADDRESS_BITS, DATA_BITS, RegisterTable, port_names
 from hdl.block import Block
 
@@ -30,7 +30,7 @@ class AxiLiteRegisters(Block):
 
     Parameters
     ----------
-    parameters : ArrayParameters
+    parameters : BaseParameters
         Set that the block belongs to.
     table : RegisterTable
         Registers.
@@ -46,7 +46,7 @@ class AxiLiteRegisters(Block):
         Set the field; wins over a write that clears it in the same cycle.
     """
 
-    def __init__(self, parameters: ArrayParameters, table: RegisterTable):
+    def __init__(self, parameters: BaseParameters, table: RegisterTable):
         self.table = table
         members = {
             "s_axil_awaddr":  In(ADDRESS_BITS),

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from golden.parameters import ArrayParameters
 from hdl.block import Block
 
-__all__ = ["COUNT", "Channel"]
+__all__ = ["COUNT", "Channel", "after"]
 
 #: Shape of counts of rows, columns, beats and passes.
 COUNT = unsigned(24)
@@ -97,10 +97,6 @@ class Channel(Block):
 
         return m
 
-    def _after(self, address):
-        """Next address in the ring."""
-        return Mux(address == self._depth - 1, 0, address + 1)
-
     def _load(self, m, writers, complete, freed):
         """Take items; ``complete`` tells that an item of a block has come for all of its rows."""
         item, line = Signal(COUNT), Signal(COUNT)
@@ -130,11 +126,11 @@ class Channel(Block):
                 writer.en.eq(taken & (row == index)),
             ]
         with m.If(taken):
-            m.d.sync += [item.eq(item + 1), address.eq(self._after(address))]
+            m.d.sync += [item.eq(item + 1), address.eq(after(address, self._depth))]
             with m.If(line_end):
                 m.d.sync += [item.eq(0), line.eq(Mux(end, 0, line + 1))]
                 with m.If(closes):
-                    m.d.sync += [row.eq(0), start.eq(self._after(address))]
+                    m.d.sync += [row.eq(0), start.eq(after(address, self._depth))]
                 with m.Else():
                     m.d.sync += [row.eq(row + 1), address.eq(start)]
 
@@ -162,14 +158,19 @@ class Channel(Block):
         with m.If(enable):
             m.d.sync += self.o.valid.eq(read)
         with m.If(read):
-            m.d.sync += [item.eq(item + 1), address.eq(self._after(address))]
+            m.d.sync += [item.eq(item + 1), address.eq(after(address, self._depth))]
             with m.If(end):
                 m.d.sync += [item.eq(0), repeat.eq(repeat + 1)]
                 with m.If(final):
                     m.d.sync += [
                         repeat.eq(0),
-                        start.eq(self._after(address)),
+                        start.eq(after(address, self._depth)),
                         segment.eq(Mux(self.send_done, 0, segment + 1)),
                     ]
                 with m.Else():
                     m.d.sync += address.eq(start)
+
+
+def after(address: Value, depth: int) -> Value:
+    """Next address in a ring."""
+    return Mux(address == depth - 1, 0, address + 1)

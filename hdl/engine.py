@@ -139,9 +139,9 @@ class Engine(Block):
         m.submodules.admission = admission = Use(self.admission)
         self._slots = Signal(data.ArrayLayout(command_layout(self.parameters), COMMANDS))
         self._head  = Signal(range(2 * COMMANDS))  # its highest bit tells full from empty
-        self._tail, _ = self._place(m, "tail", self.done)
+        self._tail = self._place(m, "tail", self.done)
 
-        taken = Signal()
+        taken, admitted = Signal(), Signal(range(COMMANDS + 1))
         m.d.comb += [
             shapes.w_data.eq(self.shape),
             shapes.w_en.eq(self.start),
@@ -150,14 +150,13 @@ class Engine(Block):
             admission.i.valid.eq(shapes.r_rdy),
             shapes.r_en.eq(admission.i.ready),
             self.bad_shape.eq(admission.bad),
-            admission.o.ready.eq((self._head - self._tail)[:len(self._head)] != COMMANDS),
+            admitted.eq((self._head - self._tail)[:len(self._head)]),
+            admission.o.ready.eq(admitted != COMMANDS),
             taken.eq(admission.o.valid & admission.o.ready),
             self.queue_full.eq(~shapes.w_rdy),
-            self.busy.eq((shapes.level != 0) | (self._head != self._tail)),
+            self.busy.eq((shapes.level != 0) | (admitted != 0)),
+            self.queue.eq(shapes.level + admitted - (admitted != 0)),  # one of them runs
         ]
-        running = Mux(self._head != self._tail, 1, 0)
-        m.d.comb += self.queue.eq(
-            shapes.level + (self._head - self._tail)[:len(self._head)] - running)
         with m.If(taken):
             m.d.sync += [
                 self._slots[self._head[:-1]].eq(admission.o.p),
@@ -165,17 +164,20 @@ class Engine(Block):
             ]
 
     def _place(self, m, name, done):
-        """Place in the queue, and whether there is a command."""
+        """Place in the queue, which moves on with ``done``."""
         place = Signal.like(self._head, name=f"{name}_place")
         m.d.sync += place.eq(place + done)
-        return place, place != self._head
+        return place
 
     def _command(self, m, name, done):
         """Command at an own place in the queue, and whether there is one."""
-        place, valid = self._place(m, name, done)
+        return self._at(m, name, self._place(m, name, done))
+
+    def _at(self, m, name, place):
+        """Command at a place in the queue, and whether there is one."""
         command = Signal(command_layout(self.parameters), name=f"{name}_command")
         m.d.comb += command.eq(self._slots[place[:-1]])
-        return command, valid
+        return command, place != self._head
 
     def _connect(self, m, channels):
         """Lead the streams to their channels, that of aligned activations by the aligner."""
@@ -336,7 +338,7 @@ class Engine(Block):
     def _results(self, m, array):
         """Pass on what lies within M by N."""
         p = self.parameters
-        command, valid = self._command(m, "result", self.done)
+        command, valid = self._at(m, "result", self._tail)
         pass_, token = Signal(COUNT, name="result_pass"), Signal(COUNT, name="result_token")
         # One bit more: the last pass may end beyond N.
         feature, first = (Signal(COUNT.width + 1, name=name)

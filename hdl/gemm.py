@@ -4,10 +4,9 @@ from amaranth import *
 from amaranth.lib.wiring import In, Out
 
 from golden.parameters import ArrayParameters
-from golden.registers import gemm_registers, port_names
-from hdl.axi_lite import AxiLiteRegisters
-from hdl.block import Block, Use
-from hdl.counter import Counter
+from golden.registers import gemm_registers
+from hdl.axi import AxiBlock
+from hdl.block import Use
 from hdl.engine import Engine
 
 __all__ = ["Gemm"]
@@ -18,7 +17,7 @@ def _bytes(bits: int) -> int:
     return -(-bits // 8) * 8
 
 
-class Gemm(Block):
+class Gemm(AxiBlock):
     """``mixpe_<set>_gemm``: the engine behind AXI4-Stream and AXI4-Lite (AMBA IHI 0051, IHI 0022).
 
     Each input stream carries the items of :func:`hdl.engine.channel_widths`, padded to bytes; a
@@ -46,9 +45,7 @@ class Gemm(Block):
     def __init__(self, parameters: ArrayParameters):
         p = parameters
         self.engine = Engine(p)
-        self.registers = AxiLiteRegisters(p, gemm_registers(p))
-        self.counter = Counter(p)
-        members = {"aclk": In(1), "aresetn": In(1)}
+        members = {}
         for name, width in self.engine.widths.items():
             members |= {f"s_axis_{name}_tdata": In(_bytes(width)),
                         f"s_axis_{name}_tvalid": In(1), f"s_axis_{name}_tready": Out(1),
@@ -56,33 +53,15 @@ class Gemm(Block):
         bits = p.y_format.bits * p.y_lanes
         members |= {"m_axis_y_tdata": Out(bits), "m_axis_y_tkeep": Out(bits // 8),
                     "m_axis_y_tvalid": Out(1), "m_axis_y_tready": In(1), "m_axis_y_tlast": Out(1)}
-        members |= {name: member for name, member in self.registers.signature.members.items()
-                    if name.startswith("s_axil_")}
         members["interrupt"] = Out(1)
-        super().__init__(p, "gemm", members, uses=(self.engine, self.registers, self.counter))
+        super().__init__(p, "gemm", gemm_registers(p), members, uses=(self.engine,))
 
     def elaborate(self, platform):
         m = Module()
         p = self.parameters
 
-        # Commands and data end with a soft reset, registers and counters do not.
-        reset, soft_reset = Signal(), Signal()
-        for name, signal in (("sync", reset), ("core", soft_reset)):
-            domain = ClockDomain(name, local=True)
-            domain.clk, domain.rst = self.aclk, signal
-            m.domains += domain
-
+        registers = self._bank(m)
         m.submodules.engine = DomainRenamer("core")(engine := Use(self.engine))
-        m.submodules.registers = registers = Use(self.registers)
-        m.d.comb += [
-            reset.eq(~self.aresetn),
-            soft_reset.eq(reset | registers.control_soft_reset),
-        ]
-        for name, member in self.registers.signature.members.items():
-            if name.startswith("s_axil_"):
-                ours, theirs = getattr(self, name), getattr(registers, name)
-                m.d.comb += theirs.eq(ours) if member.flow == In else ours.eq(theirs)
-
         for name, width in self.engine.widths.items():
             port = getattr(engine, name)
             tdata, tvalid, tready, tlast = (getattr(self, f"s_axis_{name}_{signal}")
@@ -102,7 +81,7 @@ class Gemm(Block):
             engine.y.ready.eq(self.m_axis_y_tready),
         ]
         self._control(m, engine, registers)
-        self._count(m, engine, registers)
+        self._count(m, registers, self._events(engine))
 
         return m
 
@@ -131,22 +110,11 @@ class Gemm(Block):
         m.d.sync += self.interrupt.eq((registers.irq_status_done & registers.irq_enable_done)
                                       | (registers.irq_status_error & registers.irq_enable_error))
 
-    def _count(self, m, engine, registers):
-        """Counters of the table, and what each counts."""
-        words = {name: getattr(self, f"{port}_tvalid") & getattr(self, f"{port}_tready")
-                 for name, port in (("x", "s_axis_x"), ("w", "s_axis_w"), ("y", "m_axis_y"))}
+    def _events(self, engine):
+        """What the counters of the table count, by name."""
         events = {"cycles": engine.busy, "busy": engine.beat, "done": engine.done}
-        events |= {f"words_{name}": event for name, event in words.items()}
-        events |= {f"stall_{name}": getattr(engine, f"stall_{name}")
-                   for name in (*self.engine.channels, "y")}
-        for register in self.registers.table.registers:
-            for field in register.fields:
-                if field.name != "count":
-                    continue
-                name = register.name.lower()
-                m.submodules[name] = counter = Use(self.counter)
-                m.d.comb += [
-                    counter.increment.eq(events.get(name, 0)),
-                    counter.clear.eq(registers.control_clear_counters),
-                    getattr(registers, port_names(register, field)[0]).eq(counter.count),
-                ]
+        for name, port in (("x", "s_axis_x"), ("w", "s_axis_w"), ("y", "m_axis_y")):
+            events[f"words_{name}"] = (getattr(self, f"{port}_tvalid")
+                                       & getattr(self, f"{port}_tready"))
+        return events | {f"stall_{name}": getattr(engine, f"stall_{name}")
+                         for name in (*self.engine.channels, "y")}

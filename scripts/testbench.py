@@ -1,12 +1,10 @@
 """Self-checking testbench of an engine in SystemVerilog, for simulators without Python."""
 
-from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.align import align
 from golden.gemm import gemm
 from golden.mixed import MixedWeights
 from golden.parameters import ArrayParameters
@@ -14,7 +12,7 @@ from golden.quantise import GroupedWeights
 from golden.registers import Register, gemm_registers
 from golden.stream import EngineStreams, column_passes, pack
 from hdl.engine import channel_widths
-from tb.random_layer import random_layer
+from tb.random_layer import as_aligned, random_operands
 
 __all__ = ["verilog_testbench"]
 
@@ -164,14 +162,10 @@ def verilog_testbench(parameters: ArrayParameters) -> str:
     two_groups = p.x_depth >= 2 * p.least_beats
     m, k, n = min(3, p.rows), p.least_group + two_groups, p.columns + 1
     wide = n // 2 if p.wide else 0
-    # Before the engine aligns them, activations are plain floats.
-    operands = p.replace(x_align=0, x_scale="token", mac="float") if p.x_align else p
-    x, weights = random_layer(rng, operands, m, k, n, group=p.least_group, wide=wide)
+    x, weights = random_operands(rng, p, m, k, n, group=p.least_group, wide=wide)
     layer = EngineStreams(x, weights, p)
-    if p.x_align:
-        fractions = align(x.codes, fmt=p.x, bits=p.x_align, group=p.least_group)
-        x = replace(fractions, scales=x.scales)
-    expected, keep = _outputs(gemm(x, weights, y=p.y), weights, p)
+    outputs = gemm(as_aligned(p, x, weights.group), weights, y=p.y)
+    expected, keep = _outputs(outputs, weights, p)
 
     module, bits = f"mixpe_{p.name}_gemm", p.y_format.bits * p.y_lanes
     registers = {each.name: each for each in gemm_registers(p).registers}

@@ -1,19 +1,16 @@
 """Cocotb tests of the GEMM engine; run by :mod:`tb.test_engine`."""
 
-from dataclasses import replace
 from itertools import count
 
 import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles
 
-from golden.align import align
 from golden.gemm import gemm
-from golden.mixed import MixedWeights
 from golden.stream import EngineStreams
 from hdl.engine import COMMANDS
 from tb.gemm_driver import GemmDriver
-from tb.random_layer import random_layer
+from tb.random_layer import as_aligned, random_operands
 from tb.settings import SETTINGS, parameters
 
 P = parameters()
@@ -38,19 +35,9 @@ def options(rng, k: int, n: int) -> dict:
     return chosen
 
 
-def random_operands(rng, m, k, n, **chosen):
-    """Operands of a random GEMM; activations as they are before the engine aligns them."""
-    operands = P.replace(x_align=0, x_scale="token", mac="float") if P.x_align else P
-    return random_layer(rng, operands, m, k, n, **chosen)
-
-
 def expected(x, weights):
     """Codes of the outputs."""
-    if P.x_align:
-        mixed = weights.wide if isinstance(weights, MixedWeights) else weights
-        aligned = align(x.codes, fmt=P.x, bits=P.x_align, group=mixed.group)
-        x = replace(aligned, scales=x.scales)
-    return gemm(x, weights, y=P.y)
+    return gemm(as_aligned(P, x, weights.group), weights, y=P.y)
 
 
 def spread(rng, limit: int) -> int:
@@ -72,7 +59,7 @@ def any_shape(rng) -> tuple[int, int, int]:
 
 async def compare(bench, rng, m, k, n, **chosen):
     """Run a random GEMM of a shape and compare it with golden."""
-    x, weights = random_operands(rng, m, k, n, **chosen)
+    x, weights = random_operands(rng, P, m, k, n, **chosen)
     actual = await bench.run(x, weights)
     np.testing.assert_array_equal(actual, expected(x, weights), err_msg=str((m, k, n, chosen)))
 
@@ -104,7 +91,7 @@ async def reset_in_the_middle(dut, soft):
     await bench.reset()
     shape = (P.rows + 1, 2 * P.group + 1, P.columns + 1)
     for _ in range(SETTINGS["resets"]):
-        x, weights = random_operands(rng, *shape)
+        x, weights = random_operands(rng, P, *shape)
         layer = EngineStreams(x, weights, P)
         await bench.begin(x, weights, layer)
         await ClockCycles(dut.aclk, int(rng.integers(1, 2 * layer.beats)))
@@ -192,7 +179,7 @@ async def late_streams(dut):
     names = [*bench.sources, "y"]
     for late in names:
         for k in (1, 2 * P.group + 1, 3 * P.group):
-            x, weights = random_operands(rng, P.rows + 1, k, P.columns + 1)
+            x, weights = random_operands(rng, P, P.rows + 1, k, P.columns + 1)
             port = bench.y if late == "y" else bench.sources[late]
             port.pause = True
             await bench.write("CONTROL", 4)
@@ -219,7 +206,7 @@ async def first_pass(dut):
     await bench.reset()
     k = P.full_rate_length
     shape = P.rows * max(1, min(P.x_depth, 512) * P.lanes // k), k, 1
-    layers = [random_operands(rng, *shape) for _ in range(3)]
+    layers = [random_operands(rng, P, *shape) for _ in range(3)]
     streams = [EngineStreams(*each, P) for each in layers]
     for each in streams:
         await bench.offer(each)
@@ -244,7 +231,7 @@ async def queue_of_commands(dut):
     layers = []
     while not await bench.read("ERROR"):
         shape = (int(rng.integers(1, P.rows + 2)), P.group, int(rng.integers(1, 2 * P.columns)))
-        layers.append(random_operands(rng, *shape))
+        layers.append(random_operands(rng, P, *shape))
         await bench.start(*shape)
         await ClockCycles(dut.aclk, 400)
     layers.pop()
@@ -270,7 +257,7 @@ async def ends_of_streams(dut):
     bench = GemmDriver(dut, P)
     await bench.reset()
     for name in bench.sources:
-        layers = [random_operands(rng, P.rows, 2 * P.group, P.columns) for _ in range(2)]
+        layers = [random_operands(rng, P, P.rows, 2 * P.group, P.columns) for _ in range(2)]
         streams = [EngineStreams(*layer, P) for layer in layers]
         for x, weights in layers:
             await bench.start(*x.q.shape, weights.shape[1])
@@ -301,7 +288,7 @@ async def counters(dut):
     for share in shares:
         await bench.write("CONTROL", 4)
         wide = round(share * n)
-        x, weights = random_operands(rng, P.rows + 1, P.group + 1, n, wide=wide)
+        x, weights = random_operands(rng, P, P.rows + 1, P.group + 1, n, wide=wide)
         layer = EngineStreams(x, weights, P)
         np.testing.assert_array_equal(await bench.run(x, weights), expected(x, weights))
         await ClockCycles(dut.aclk, 50)
@@ -333,7 +320,7 @@ async def steady_rate(dut, decode):
     await bench.reset()
     m, k, n = (1, SETTINGS["steady"], 16 * P.columns) if decode else (
         2 * P.rows, SETTINGS["steady"], SETTINGS["passes"] * P.columns)
-    layers = [random_operands(rng, m, k, n) for _ in range(2)]
+    layers = [random_operands(rng, P, m, k, n) for _ in range(2)]
     streams = [EngineStreams(*layer, P) for layer in layers]
     for layer in streams:
         await bench.offer(layer)

@@ -143,10 +143,8 @@ class GemmDriver:
     async def begin(self, x: Activations, weights: GroupedWeights | MixedWeights,
                     layer: EngineStreams):
         """Start a GEMM and send its operands."""
-        mixed = isinstance(weights, MixedWeights)
-        group = weights.wide.group if mixed else weights.group
-        await self.start(*x.q.shape, weights.shape[1], group=group,
-                         wide=weights.wide.shape[1] if mixed else 0)
+        wide = weights.wide.shape[1] if isinstance(weights, MixedWeights) else 0
+        await self.start(*x.q.shape, weights.shape[1], group=weights.group, wide=wide)
         await self.offer(layer)
 
     async def idle(self):

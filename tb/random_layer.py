@@ -1,13 +1,17 @@
 """Random layers for the benches: every code, and special values now and then."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from golden.align import align
 from golden.formats import Format
 from golden.mixed import MixedWeights
 from golden.parameters import ArrayParameters
 from golden.quantise import Activations, GroupedWeights, groups
 
-__all__ = ["random_activations", "random_layer", "random_weights", "steps"]
+__all__ = ["as_aligned", "random_activations", "random_layer", "random_operands",
+           "random_weights", "steps"]
 
 
 def random_layer(rng, p: ArrayParameters, m: int, k: int, n: int, *, group: int | None = None,
@@ -19,6 +23,20 @@ def random_layer(rng, p: ArrayParameters, m: int, k: int, n: int, *, group: int 
         eight = random_weights(rng, p.replace(wide=False, w="int8", mac="product"), k, wide, group)
         weights = MixedWeights(eight, weights, rng.permutation(n))
     return x, weights
+
+
+def random_operands(rng, p: ArrayParameters, m: int, k: int, n: int, **options
+                    ) -> tuple[Activations, GroupedWeights | MixedWeights]:
+    """Layer for an engine: as :func:`random_layer`, activations being floats if it aligns them."""
+    source = p.replace(x_align=0, x_scale="token", mac="float") if p.x_align else p
+    return random_layer(rng, source, m, k, n, **options)
+
+
+def as_aligned(p: ArrayParameters, x: Activations, group: int) -> Activations:
+    """Activations as the array of a set takes them from its engine."""
+    if not p.x_align:
+        return x
+    return replace(align(x.codes, fmt=p.x, bits=p.x_align, group=group), scales=x.scales)
 
 
 def random_weights(rng, p: ArrayParameters, k: int, n: int, group: int) -> GroupedWeights:

@@ -19,8 +19,8 @@ PACKAGES = ["golden", "hdl", "synth", "scripts", "tb"]
 #: declarations with golden and none of its arithmetic: a mistake there must not hide itself.
 ALLOWED = {
     "golden":  ["golden", "numpy"],
-    "hdl":     ["hdl", "amaranth", "golden.formats", "golden.parameters", "golden.registers",
-                "golden.softmax_parameters"],
+    "hdl":     ["hdl", "amaranth", "golden.base_parameters", "golden.formats",
+                "golden.parameters", "golden.registers", "golden.softmax_parameters"],
     "synth":   ["synth", "hdl.yosys", "numpy"],
     "scripts": None,
     "tb":      None,

@@ -15,6 +15,7 @@ from hdl.softmax.thresholds import LATENCY, Threshold
 
 __all__ = ["Softmax", "constants_layout", "outputs_layout"]
 
+
 def constants_layout(parameters: SoftmaxParameters) -> data.StructLayout:
     """Layout of a set of constants, :class:`golden.softmax_parameters.Constants`."""
     p = parameters

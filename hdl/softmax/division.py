@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.softmax_parameters import SoftmaxParameters
 from hdl.block import Block
+from hdl.float32 import round_even
 
 __all__ = ["Division", "rounded"]
 
@@ -117,19 +118,16 @@ def rounded(m, digits, left, p, count):
     """Probability of a quotient that has at least a half below its lowest bit."""
     fmt   = p.y_format
     extra = count - p.quotient_bits - 2      # digits below the half
-    half  = digits[extra]
-    sticky = digits[:extra].any() | left.any()
-    whole = digits[extra + 1:]               # 1 and its fraction
+    # Sticky bit, half, 1 and its fraction
+    word = Cat(digits[:extra].any() | left.any(), digits[extra:])
     if fmt.is_integer:
-        up = whole + (half & (sticky | whole[0]))
+        up = word[2:] + round_even(word, 2)
         return Mux(up > fmt.high, fmt.high, up)[:fmt.bits]
     # Units of fp16's least step: those of more bits than a mantissa and its one are rounded.
     result = Signal(fmt.bits)
-    m.d.comb += result.eq(whole + (half & (sticky | whole[0])))
-    for drop in range(1, len(whole) - fmt.man_bits):
-        with m.If(whole[fmt.man_bits + drop]):
-            below = Cat(sticky | half, whole[:drop])
-            kept  = whole[drop:drop + fmt.man_bits + 1]
-            up    = below[-1] & (below[:-1].any() | kept[0])
-            m.d.comb += result.eq((drop << fmt.man_bits) + kept + up)
+    m.d.comb += result.eq(word[2:] + round_even(word, 2))
+    for drop in range(3, len(word) - fmt.man_bits):
+        with m.If(word[fmt.man_bits + drop]):
+            kept = word[drop:drop + fmt.man_bits + 1]
+            m.d.comb += result.eq((drop - 2 << fmt.man_bits) + kept + round_even(word, drop))
     return result

@@ -5,7 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.softmax_parameters import THRESHOLD_BITS, THRESHOLD_POINT, SoftmaxParameters
 from hdl.block import Block
-from hdl.float32 import leading_zeros, named, shift_right
+from hdl.float32 import later, leading_zeros, named, shift_right
 from hdl.softmax.keys import zero_key
 
 __all__ = ["Threshold"]
@@ -84,16 +84,9 @@ class Threshold(Block):
         up    = Cat(mantissa, biased) + (rest & ~sign)
         rounded = Cat(up[:fmt.bits - 1] ^ sign.replicate(fmt.bits - 1), ~sign)
         zero  = ~word.any()
-        own, kept = self._delayed(m, itself, self.maximum)
+        own, kept = itself, self.maximum
+        for _ in range(LATENCY - 1):
+            own, kept = later(m, "kept", (own, kept))
         m.d.sync += self.key.eq(Mux(own, kept, Mux(zero, zero_key(fmt), rounded)))
 
         return m
-
-    def _delayed(self, m, *values):
-        """Values after the registers of the sum and the magnitude."""
-        for _ in range(LATENCY - 1):
-            later = [Signal.like(Value.cast(value), name="kept", reset_less=True)
-                     for value in values]
-            m.d.sync += [a.eq(b) for a, b in zip(later, values, strict=True)]
-            values = later
-        return values

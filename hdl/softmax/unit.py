@@ -5,15 +5,14 @@ from amaranth.lib.wiring import In, Out
 
 from golden.registers import softmax_registers
 from golden.softmax_parameters import SoftmaxParameters
-from hdl.axi_lite import AxiLiteRegisters
-from hdl.block import Block, Use
-from hdl.counter import Counter
+from hdl.axi import AxiBlock
+from hdl.block import Use
 from hdl.softmax.core import Softmax
 
 __all__ = ["SoftmaxUnit"]
 
 
-class SoftmaxUnit(Block):
+class SoftmaxUnit(AxiBlock):
     """``mixpe_<set>_softmax``: rows over AXI4-Stream, constants and status over AXI4-Lite.
 
     A row is a packet. TKEEP tells which elements its last word has, all bytes of an element alike.
@@ -39,44 +38,25 @@ class SoftmaxUnit(Block):
 
     def __init__(self, parameters: SoftmaxParameters):
         p = parameters
-        self.core, self.counter = Softmax(p), Counter(p)
-        self.registers = AxiLiteRegisters(p, softmax_registers(p))
+        self.core = Softmax(p)
         self._select = (p.sets - 1).bit_length()
         x, y = p.x_format.bits * p.width, p.y_format.bits * p.width
         members = {
-            "aclk": In(1), "aresetn": In(1),
             "s_axis_x_tdata": In(x), "s_axis_x_tkeep": In(x // 8),
             "s_axis_x_tuser": In(p.width + self._select),
             "s_axis_x_tvalid": In(1), "s_axis_x_tready": Out(1), "s_axis_x_tlast": In(1),
             "m_axis_y_tdata": Out(y), "m_axis_y_tkeep": Out(y // 8), "m_axis_y_tuser": Out(2),
             "m_axis_y_tvalid": Out(1), "m_axis_y_tready": In(1), "m_axis_y_tlast": Out(1),
         }
-        members |= {name: member for name, member in self.registers.signature.members.items()
-                    if name.startswith("s_axil_")}
-        super().__init__(p, "softmax", members, uses=(self.core, self.registers, self.counter))
+        super().__init__(p, "softmax", softmax_registers(p), members, uses=(self.core,))
 
     def elaborate(self, platform):
         m = Module()
         p = self.parameters
 
-        # Rows end with a soft reset, registers and counters do not.
-        reset, soft_reset = Signal(), Signal()
-        for name, signal in (("sync", reset), ("core", soft_reset)):
-            domain = ClockDomain(name, local=True)
-            domain.clk, domain.rst = self.aclk, signal
-            m.domains += domain
-
+        registers = self._bank(m)
         m.submodules.core = DomainRenamer("core")(core := Use(self.core))
-        m.submodules.registers = registers = Use(self.registers)
-        m.d.comb += [
-            reset.eq(~self.aresetn),
-            soft_reset.eq(reset | registers.control_soft_reset),
-            core.codes.eq(registers.mode_codes),
-        ]
-        for name, member in self.registers.signature.members.items():
-            if name.startswith("s_axil_"):
-                ours, theirs = getattr(self, name), getattr(registers, name)
-                m.d.comb += theirs.eq(ours) if member.flow == In else ours.eq(theirs)
+        m.d.comb += core.codes.eq(registers.mode_codes)
         for chosen in range(p.sets):
             constants = core.constants[chosen]
             m.d.comb += [constants.thresholds[k - 1].eq(
@@ -125,11 +105,5 @@ class SoftmaxUnit(Block):
             registers.error_invalid_set.eq(ended & core.y.p.invalid),
             registers.error_all_masked_set.eq(ended & core.y.p.all_masked),
         ]
-        for name, event in (("cycles", busy), ("rows", ended), ("words_x", entered),
-                            ("words_y", left)):
-            m.submodules[name] = counter = Use(self.counter)
-            m.d.comb += [
-                counter.increment.eq(event),
-                counter.clear.eq(registers.control_clear_counters),
-                getattr(registers, f"{name}_count").eq(counter.count),
-            ]
+        self._count(m, registers, {"cycles": busy, "rows": ended, "words_x": entered,
+                                   "words_y": left})
