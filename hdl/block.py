@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-from golden.parameters import ArrayParameters
+from golden.base_parameters import BaseParameters
 
 __all__ = ["Block", "Use"]
 
@@ -14,7 +14,7 @@ class Block(wiring.Component):
 
     Parameters
     ----------
-    parameters : ArrayParameters
+    parameters : BaseParameters
         Set that the block belongs to; its name is part of the module's.
     name : str
         The block's own part of the module name.
@@ -25,7 +25,7 @@ class Block(wiring.Component):
         while it is elaborated overrides the property.
     """
 
-    def __init__(self, parameters: ArrayParameters, name: str, members: dict,
+    def __init__(self, parameters: BaseParameters, name: str, members: dict,
                  *, uses: "tuple[Block, ...]" = ()):
         self.parameters = parameters
         self.module = f"mixpe_{parameters.name}_{name}" if name else f"mixpe_{parameters.name}"

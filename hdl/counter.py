@@ -3,7 +3,7 @@
 from amaranth import *
 from amaranth.lib.wiring import In, Out
 
-from golden.parameters import ArrayParameters
+from golden.base_parameters import BaseParameters
 from golden.registers import DATA_BITS
 from hdl.block import Block
 
@@ -17,7 +17,7 @@ class Counter(Block):
 
     Parameters
     ----------
-    parameters : ArrayParameters
+    parameters : BaseParameters
     width : int
         Width of the count, at least 1.
 
@@ -31,7 +31,7 @@ class Counter(Block):
         Increments since the reset or the last ``clear``, at most ``2**width - 1``.
     """
 
-    def __init__(self, parameters: ArrayParameters, width: int = DATA_BITS):
+    def __init__(self, parameters: BaseParameters, width: int = DATA_BITS):
         super().__init__(parameters, f"counter_{width}", {
             "clear":     In(1),
             "increment": In(1),
