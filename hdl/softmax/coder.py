@@ -38,18 +38,20 @@ class Coder(Block):
     o : Out(codes_layout(parameters))
     o_valid : Out(1)
     counts : Out(ArrayLayout(count_bits, levels))
-        Elements of the row up to and with ``o``, with a code of at least k.
+        Elements of the row up to and with ``o``, with a code of at least k; with counters only.
     """
 
     def __init__(self, parameters: SoftmaxParameters):
         p = parameters
-        super().__init__(p, "coder", {
+        members = {
             "i": In(keys_layout(p)), "i_valid": In(1),
             "thresholds": In(data.ArrayLayout(p.x_format.bits, p.levels - 1)),
             "invalid": In(1),
             "o": Out(codes_layout(p)), "o_valid": Out(1),
-            "counts": Out(data.ArrayLayout(p.count_bits, p.levels)),
-        })
+        }
+        if p.accumulate == "counters":
+            members["counts"] = Out(data.ArrayLayout(p.count_bits, p.levels))
+        super().__init__(p, "coder", members)
 
     def elaborate(self, platform):
         m = Module()
@@ -68,13 +70,18 @@ class Coder(Block):
 
         m.d.sync += [self.o.codes.eq(codes), self.o.last.eq(self.i.last),
                      self.o_valid.eq(self.i_valid)]
+        if p.accumulate == "counters":
+            self._count(m, reached)
+
+        return m
+
+    def _count(self, m, reached):
+        """Count what reaches each code, from a row's first word on."""
         first = Signal(init=1)
         with m.If(self.i_valid):
             m.d.sync += first.eq(self.i.last)
             for count, lanes in zip(self.counts, reached, strict=True):
                 m.d.sync += count.eq(Mux(first, 0, count) + _ones(lanes))
-
-        return m
 
 
 def _encoded(reached):

@@ -10,10 +10,15 @@ from hdl.softmax.coder import Coder, codes_layout
 from hdl.softmax.division import Division
 from hdl.softmax.exponent_sum import ExponentSum
 from hdl.softmax.first_pass import ROWS, first_pass
+from hdl.softmax.lut_sum import LutSum
 from hdl.softmax.maximum import Maximum, keys_layout, logits_layout, row_layout
 from hdl.softmax.thresholds import LATENCY, Threshold
 
 __all__ = ["Softmax", "constants_layout", "outputs_layout"]
+
+
+#: Cycles that a word waits for its row besides those of the row and of two steps between passes.
+SLACK = 16
 
 
 def constants_layout(parameters: SoftmaxParameters) -> data.StructLayout:
@@ -39,8 +44,10 @@ class Softmax(Block):
 
     A row's keys wait in a buffer until its maximum is known, and with that its thresholds; its
     codes wait in another until its sum is, and with that the probabilities. Each buffer holds two
-    of the longest rows. Each step between the passes works on a row of its own and takes no longer
-    than ``row_cycles(least_length)``.
+    of the longest rows, and more if these are short. Each step between the passes works on a row of
+    its own and takes no longer than ``row_cycles(least_length)``. With ``accumulate="lut"`` a row
+    whose exponents are not those of the row before waits for its table,
+    :class:`hdl.softmax.lut_sum.LutSum`.
 
     Throughput is a word in each cycle for rows of at least ``least_length``. The first word of a
     row's output follows its last input word, in an idle unit, by the row's words and a latency that
@@ -66,7 +73,8 @@ class Softmax(Block):
     def __init__(self, parameters: SoftmaxParameters):
         p = parameters
         self.maximum, self.threshold, self.coder = Maximum(p), Threshold(p), Coder(p)
-        self.exponent_sum, self.division = ExponentSum(p), Division(p)
+        self.exponent_sum = LutSum(p) if p.accumulate == "lut" else ExponentSum(p)
+        self.division = Division(p)
         cycles = p.row_cycles(p.least_length)
         #: Thresholds at a time, and rows whose thresholds are under way or wait.
         self.slots = 1 if p.levels - 1 + LATENCY + 2 <= cycles else 2
@@ -83,7 +91,7 @@ class Softmax(Block):
         m = Module()
         p = self.parameters
 
-        depth = 2 * p.words
+        depth = p.words + max(p.words, SLACK + 2 * p.row_cycles(p.least_length))
         m.submodules.rows  = rows  = fifo.SyncFIFOBuffered(width=row_layout(p).size, depth=ROWS)
         m.submodules.keys  = keys  = fifo.SyncFIFOBuffered(width=keys_layout(p).size, depth=depth)
         m.submodules.words = words = fifo.SyncFIFOBuffered(width=codes_layout(p).size, depth=depth)
@@ -173,9 +181,10 @@ class Softmax(Block):
 
         # A row's last word waits until its counts can be taken.
         taken, end, move = Signal(), Signal(), Signal()
+        coded  = self._sum(m, coder, exponent_sum, sum_row, ready)
         coming = coder.o_valid & coder.o.last
         m.d.comb += [
-            taken.eq(active & keys.r_rdy & (room != 0)
+            taken.eq(active & keys.r_rdy & (room != 0) & coded
                      & ~(word.last & ((summed & ~move) | coming))),
             end.eq(taken & word.last),
             keys.r_en.eq(taken),
@@ -201,9 +210,6 @@ class Softmax(Block):
         with m.If(end):
             m.d.sync += sum_row.eq(row)
         m.d.comb += [
-            exponent_sum.start.eq(coming),
-            exponent_sum.counts.eq(coder.counts),
-            exponent_sum.exponents.eq(self._constants(sum_row).exponents),
             move.eq(summed & (exponent_sum.done | ready_sum) & (~divided | self._taken)),
             division.start.eq(move),
             division.sum.eq(exponent_sum.sum),
@@ -229,6 +235,25 @@ class Softmax(Block):
         with m.Elif(division.done):
             m.d.sync += finished.eq(1)
         self._probabilities, self._row = division.probabilities, division_row
+
+    def _sum(self, m, coder, exponent_sum, row, ready):
+        """Feed the unit that sums; whether it is ready for words of the row that has come."""
+        if self.parameters.accumulate == "counters":
+            m.d.comb += [
+                exponent_sum.start.eq(coder.o_valid & coder.o.last),
+                exponent_sum.counts.eq(coder.counts),
+                exponent_sum.exponents.eq(self._constants(row).exponents),
+            ]
+            return C(1)
+        layout = row_layout(self.parameters)
+        coming = data.View(layout, ready.r_data[-layout.size:])
+        m.d.comb += [
+            exponent_sum.next.eq(self._constants(coming).exponents),
+            exponent_sum.load.eq(ready.r_en & ready.r_rdy),
+            exponent_sum.i.eq(coder.o),
+            exponent_sum.i_valid.eq(coder.o_valid),
+        ]
+        return exponent_sum.ready
 
     def _send(self, m, words):
         """Look up each code's probability."""
