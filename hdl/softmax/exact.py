@@ -80,8 +80,8 @@ class ExactSoftmax(Block):
     @property
     def latency(self) -> int:
         """Cycles from a row's last input word to its first output, without those of its words."""
-        # Besides: the queue of rows and its register, the sum, its queue and its register.
-        return self.maximum.latency + 3 + LATENCY + 2 + 2 + quotient_stages(self.parameters)
+        # Besides: the queue of rows and a register, the sum, its queue and its register.
+        return self.maximum.latency + 2 + LATENCY + 2 + 2 + quotient_stages(self.parameters)
 
     def elaborate(self, platform):
         m = Module()

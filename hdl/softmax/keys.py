@@ -8,7 +8,7 @@ from amaranth import *
 
 from golden.formats import Format
 
-__all__ = ["key", "code", "hidden_key", "is_masked", "is_absent", "zero_key"]
+__all__ = ["key", "code", "hidden_key", "is_masked", "is_absent", "zero_key", "at_least"]
 
 
 def zero_key(fmt: Format) -> int:
@@ -41,6 +41,17 @@ def is_masked(key: Value, fmt: Format) -> Value:
 def is_absent(key: Value, fmt: Format) -> Value:
     """Whether a key is that of an element that a row's last word does not have."""
     return is_masked(key, fmt) & ~key[0]
+
+
+def at_least(a: Value, b: Value) -> Value:
+    """Whether a >= b, decided by the highest bit that differs.
+
+    A chain of one multiplexer for each bit, which is smaller and slower than a subtraction.
+    """
+    result = C(1, 1)
+    for x, y in zip(a, b, strict=True):
+        result = Mux(x ^ y, x, result)
+    return result
 
 
 def code(key: Value) -> Value:

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from golden.softmax_parameters import SoftmaxParameters
 from hdl.block import Block
 from hdl.float32 import named
-from hdl.softmax.keys import hidden_key, is_masked, key
+from hdl.softmax.keys import at_least, hidden_key, is_masked, key
 
 __all__ = ["LEVELS", "Maximum", "logits_layout", "keys_layout", "row_layout"]
 
@@ -98,7 +98,8 @@ class Maximum(Block):
         sideband = Cat(self.i_valid, self.i.last, Cat(negative_nan).any(), self.i.set)
         level = 0
         while len(values) > 1:
-            pairs = [Mux(a > b, a, b) for a, b in zip(values[::2], values[1::2], strict=False)]
+            pairs = [named(m, "larger", Mux(at_least(a, b), a, b))
+                     for a, b in zip(values[::2], values[1::2], strict=False)]
             values = pairs + values[2 * len(pairs):]
             level += 1
             if level % LEVELS == 0:
@@ -108,7 +109,7 @@ class Maximum(Block):
         largest, found = Signal(fmt.bits), Signal(fmt.bits)
         invalid, seen  = Signal(), Signal()
         m.d.comb += [
-            found.eq(Mux(values[0] > largest, values[0], largest)),
+            found.eq(Mux(at_least(values[0], largest), values[0], largest)),
             seen.eq(invalid | special),
             self.row_valid.eq(valid & last),
             self.row.maximum.eq(found),
@@ -128,7 +129,7 @@ class Maximum(Block):
 
     def _registered(self, m, values, sideband):
         """The same one cycle later."""
-        later = [Signal.like(value, name="value") for value in values]
+        later = [Signal.like(value, name="value", reset_less=True) for value in values]
         side  = Signal.like(sideband, name="sideband")
         m.d.sync += [a.eq(b) for a, b in zip(later, values, strict=True)]
         m.d.sync += side.eq(sideband)
