@@ -68,7 +68,7 @@ class Coder(Block):
                          *(self.reached[k][lane].eq(each) for k, each in enumerate(reached))]
             code = _encoded([self.reached[k][lane] for k in range(p.levels)])
             m.d.comb += self.o.codes[lane].eq(
-                Cat(Mux(masked, ~value[0], code[0]), code[1:], masked))
+                Cat(Mux(masked, value[0], code[0]), code[1:], masked))
 
         return m
 

@@ -172,8 +172,9 @@ class Softmax(Block):
             disorder.append(~first & ~past & (magnitude >= previous))
             found.append(threshold.key)
         m.d.sync += before.eq(now.word_select(self.units - 1, THRESHOLD_BITS))
-        last_exponent = constants.exponents[p.levels - 1] != 1 << p.exp_bits
-        m.d.comb += self.bad_constants.eq(begin & (Cat(disorder).any() | last_exponent))
+        wrong = Cat(each.exponents[p.levels - 1] != 1 << p.exp_bits for each in self.constants)
+        m.d.comb += self.bad_constants.eq(
+            begin & (Cat(disorder).any() | wrong.bit_select(row.set, 1)))
 
         keys = Signal(p.x_format.bits * self.issues * self.units, reset_less=True)
         with m.If(begun):

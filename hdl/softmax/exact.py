@@ -11,7 +11,7 @@ from hdl.float32 import leading_zeros, named
 from hdl.softmax.core import outputs_layout
 from hdl.softmax.exponent import LATENCY, Exponent, ExponentTotal, element_layout
 from hdl.softmax.first_pass import first_pass, waiting_rows
-from hdl.softmax.keys import code, is_absent
+from hdl.softmax.keys import is_absent
 from hdl.softmax.maximum import Maximum, keys_layout, logits_layout, row_layout
 from hdl.softmax.quotient import (
     DEPTH,
@@ -129,7 +129,7 @@ class ExactSoftmax(Block):
             m.d.sync += [
                 active.eq(rows.r_rdy),
                 row.eq(coming),
-                maximum.eq(number(code(coming.maximum), p.x_format)),
+                maximum.eq(number(coming.maximum, p.x_format)),
             ]
 
         elements  = Signal(elements_layout(p))
