@@ -16,6 +16,7 @@ from hdl.softmax.exponent_sum import ExponentSum
 from hdl.softmax.first_pass import first_pass, waiting_rows
 from hdl.softmax.lut_sum import LutSum
 from hdl.softmax.maximum import Maximum, keys_layout, logits_layout, row_layout
+from hdl.softmax.row_buffer import RowBuffer
 from hdl.softmax.thresholds import LATENCY, Threshold
 
 __all__ = ["Softmax", "constants_layout", "outputs_layout"]
@@ -101,25 +102,28 @@ class Softmax(Block):
         #: Thresholds at a time, and one after the other.
         self.units  = -(-(p.levels - 1) // max(1, p.row_cycles(p.least_length) - LATENCY))
         self.issues = -(-(p.levels - 1) // self.units)
+        # One of the words is in the register behind the memory.
+        depth = p.words + max(p.words, SLACK + 2 * p.row_cycles(p.least_length)) + 1
+        self.keys  = RowBuffer(p, "keys", keys_layout(p).size, depth)
+        self.words = RowBuffer(p, "words", codes_layout(p).size, depth)
         super().__init__(p, "softmax_core", {
             "x": In(stream.Signature(logits_layout(p))),
             "constants": In(data.ArrayLayout(constants_layout(p), p.sets)),
             "codes": In(1),
             "y": Out(stream.Signature(outputs_layout(p))),
             "too_long": Out(1), "bad_constants": Out(1),
-        }, uses=(self.maximum, self.threshold, self.coder, self.exponent_sum, self.division))
+        }, uses=(self.keys, self.words, self.maximum, self.threshold, self.coder,
+                 self.exponent_sum, self.division))
 
     def elaborate(self, platform):
         m = Module()
         p = self.parameters
 
-        # One of these words waits in the register behind the memory.
-        depth = p.words + max(p.words, SLACK + 2 * p.row_cycles(p.least_length)) + 1
         m.submodules.rows  = rows  = fifo.SyncFIFO(
             width=row_layout(p).size,
             depth=waiting_rows(self.maximum, self.issues + LATENCY + 1))
-        m.submodules.keys  = keys  = fifo.SyncFIFOBuffered(width=keys_layout(p).size, depth=depth)
-        m.submodules.words = words = fifo.SyncFIFOBuffered(width=codes_layout(p).size, depth=depth)
+        m.submodules.keys  = keys  = Use(self.keys)
+        m.submodules.words = words = Use(self.words)
 
         first_pass(m, self, rows, keys)
         bounded = self._bound(m, rows)
