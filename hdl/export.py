@@ -114,9 +114,9 @@ def description(block: Block, text: str) -> dict:
             "width": len(value.as_value() if hasattr(value, "as_value") else value),
             "signed": getattr(shape, "signed", False),
         }
-    derived = {name: getattr(parameters, name) for name in dir(type(parameters))
+    derived = {name: value for name in dir(type(parameters))
                if isinstance(getattr(type(parameters), name), property)
-               and not name.startswith("_") and not name.endswith(("_format", "_range"))}
+               and not name.startswith("_") and isinstance(value := getattr(parameters, name), int)}
     clock, reset, level = clock_and_reset(block)
     return {
         "module": block.module,
