@@ -34,7 +34,8 @@ LEAVES = {"golden/formats.py": ["numpy"], "golden/base_parameters.py": [],
           "golden/values_parameters.py": ["golden.base_parameters", "golden.formats",
                                           "golden.parameters"],
           "golden/registers.py": ["golden.base_parameters", "golden.parameters",
-                                 "golden.softmax_parameters", "golden.values_parameters"], "hdl/yosys.py": []}
+                                 "golden.softmax_parameters", "golden.values_parameters"],
+          "hdl/yosys.py": []}
 
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("**/*.py"))]
 

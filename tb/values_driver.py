@@ -1,4 +1,4 @@
-"""Jobs for the unit that multiplies codes by V: operands, streams, and what golden makes of them."""
+"""Jobs for the unit that multiplies codes by V: operands, streams, and golden's outputs."""
 
 from dataclasses import dataclass
 
