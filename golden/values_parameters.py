@@ -148,14 +148,13 @@ class ValuesParameters(BaseParameters):
     def full_rate_columns(self, n: int) -> int:
         """Columns from which on rows of n tokens come while those before them are used.
 
-        A half of the codes' buffer is held until its last sums have drained and been scaled; then
-        come C rows, each as long as its words or as its reciprocal takes, and the last
-        reciprocal. Meanwhile the other half is used for ceil(D / R) column blocks.
+        When a half of the codes' buffer has been read come C rows, each as long as its words or as
+        its reciprocal takes, and the last sum and its reciprocal. Meanwhile the other half is used
+        for ceil(D / R) column blocks.
         """
-        held = self.drain_cycles + self.parts + LANE_LATENCY + 1
         row  = max(self.words * self.beats(n), RECIPROCAL_CYCLES)
-        last = self.levels + RECIPROCAL_CYCLES + 4
-        return -(-(held + self.queries * row + last) // self.beats(n)) * self.columns
+        last = self.levels + RECIPROCAL_CYCLES + 8
+        return -(-(self.queries * row + last) // self.beats(n)) * self.columns
 
     @property
     def least_length(self) -> int:

@@ -28,13 +28,13 @@ EVENTS = ("too_long", "bad_exponents", "v_last_unexpected", "v_last_missing",
 class Bench:
     """Drivers of the unit's streams; golden's exponents."""
 
-    def __init__(self, dut, rng, pause=no_pauses):
+    def __init__(self, dut, rng, pause=no_pauses, y_pause=None):
         start_clock(dut)
         self.dut, self.rng = dut, rng
         self.sources = {name: StreamSource(dut, name, pause=pause)
                         for name in ("command", "codes", "v", "s")}
-        self.y = StreamSink(dut, "y", pause=pause)
-        self.slowdown  = 1 if pause is no_pauses else 12
+        self.y = StreamSink(dut, "y", pause=y_pause or pause)
+        self.slowdown  = 1 if pause is no_pauses and not y_pause else 12
         self.exponents = any_exponents(rng, P)
         dut.exponents.value = fields((fields(each, P.exp_bits + 1) for each in self.exponents),
                                      (P.exp_bits + 1) * P.levels)
@@ -80,9 +80,9 @@ class Bench:
         assert self.dut.busy.value == 0
 
 
-async def started(dut, rng, pause=no_pauses):
+async def started(dut, rng, pause=no_pauses, y_pause=None):
     """Bench of a unit that has been reset."""
-    bench = Bench(dut, rng, pause)
+    bench = Bench(dut, rng, pause, y_pause)
     await reset(dut)
     return bench
 
@@ -107,6 +107,15 @@ async def jobs(dut, stalls):
         await bench.compare(jobs_of_all_lengths(rng))
     await bench.idle()
     assert not bench.events
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def outputs_wait(dut):
+    """Outputs that are taken far more slowly than they could come are not lost."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = await started(dut, rng, y_pause=lambda: 4 * P.query_cycles)
+    await bench.compare([any_job(rng, P, 2 * P.queries, P.tokens, 12 * P.columns)])
+    await bench.idle()
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")

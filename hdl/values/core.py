@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from golden.values_parameters import COLUMN_BITS, ValuesParameters
+from golden.values_parameters import COLUMN_BITS, RECIPROCAL_CYCLES, ValuesParameters
 from hdl.block import Block, Use
 from hdl.float32 import FP32
 from hdl.values.outputs import ValuesOutputs, exponents_layout, results_layout
@@ -68,6 +68,9 @@ class Values(Block):
     def __init__(self, parameters: ValuesParameters):
         p = parameters
         self.rows, self.tile, self.outputs = ValuesRows(p), ValuesTile(p), ValuesOutputs(p)
+        # The rows' next reciprocals come only when these have been read; see there.
+        assert self.rows.first_reciprocal > self.outputs.last_reciprocal
+        assert RECIPROCAL_CYCLES >= p.query_cycles
         names = ("too_long", "bad_exponents", "v_last_unexpected", "v_last_missing",
                  "s_last_unexpected", "s_last_missing", "busy", "beat", "stall_codes", "stall_v",
                  "stall_s", "stall_y")
@@ -103,7 +106,6 @@ class Values(Block):
         m.d.comb += [
             Value.cast(rows.exponents).eq(Value.cast(self.exponents)),
             Value.cast(outputs.exponents).eq(Value.cast(self.exponents)),
-            rows.freed.eq(outputs.freed),
             rows.reciprocal_half.eq(outputs.half),
             rows.reciprocal_query.eq(outputs.query),
             outputs.reciprocal.eq(rows.reciprocal),
@@ -167,7 +169,6 @@ class Values(Block):
             outputs.block.queries.eq(block.queries),
             outputs.block.half.eq(half),
             outputs.block.set.eq(block.set),
-            outputs.block.end.eq(end),
             outputs.block.last.eq(end & block.last),
         ]
         self._watch(m, rows, take, beat_end, end & block.last, room, ready)

@@ -26,13 +26,12 @@ def column_block_layout(parameters: ValuesParameters) -> data.StructLayout:
     """Layout of what the outputs of a column block need.
 
     The columns' scales and which columns there are, how many queries there are, the half of the
-    codes' buffer, the set of exponents, and whether the block is the half's last and the
-    command's last.
+    codes' buffer, the set of exponents, and whether the block is the command's last.
     """
     p = parameters
     return data.StructLayout({
         "scales": data.ArrayLayout(FP32.bits, p.columns), "keep": p.columns,
-        "queries": range(p.queries + 1), "half": 1, "set": range(p.sets), "end": 1, "last": 1,
+        "queries": range(p.queries + 1), "half": 1, "set": range(p.sets), "last": 1,
     })
 
 
@@ -126,8 +125,6 @@ class ValuesOutputs(Block):
     half, query : Out
         Reciprocal that is to be read; comes one cycle later.
     reciprocal : In(32)
-    freed : Out(2)
-        The reciprocals and codes of a half are used no more.
     returned : Out(2)
         Words that have left in this cycle.
     y : Out(stream.Signature(results_layout(parameters)))
@@ -141,9 +138,18 @@ class ValuesOutputs(Block):
             "sums": In(data.ArrayLayout(sums_layout(p), p.columns)),
             "exponents": In(data.ArrayLayout(exponents_layout(p), p.sets)),
             "half": Out(1), "query": Out(range(p.queries)), "reciprocal": In(FP32.bits),
-            "freed": Out(2), "returned": Out(2),
+            "returned": Out(2),
             "y": Out(stream.Signature(results_layout(p))),
         }, uses=(self.foot, self.lane))
+
+    @property
+    def last_reciprocal(self) -> int:
+        """Cycles from a column block's last beat to the reading of query 0's reciprocal.
+
+        Those of the others follow ``query_cycles`` apart.
+        """
+        p = self.parameters
+        return p.query_cycles + FOOT_LATENCY + p.parts + self.lane.RECIPROCAL
 
     def elaborate(self, platform):
         m = Module()
@@ -206,10 +212,8 @@ class ValuesOutputs(Block):
         scales = Value.cast(block.scales).word_select(part, FP32.bits * p.lanes)
         wanted = number < block.queries
         final  = number + 1 == block.queries
-        word_end = serving & part_end
-        flow = {"end": word_end, "wanted": wanted, "last": final & block.last, "keep": block.keep,
-                "free": word_end & block.end & (number == p.queries - 1),
-                "half": block.half, "query": number}
+        flow = {"end": serving & part_end, "wanted": wanted, "last": final & block.last,
+                "keep": block.keep, "half": block.half, "query": number}
         return held[:bits], scales, flow
 
     def _scale(self, m, totals, scales, flow):
@@ -219,12 +223,10 @@ class ValuesOutputs(Block):
         for stage in range(LANE_LATENCY):
             stages.append({name: self._moved(m, f"{name}_{stage}", value)
                            for name, value in stages[-1].items()})
-        read, used, out = (stages[self.lane.RECIPROCAL - 1], stages[self.lane.RECIPROCAL],
-                           stages[-1])
+        read, out = stages[self.lane.RECIPROCAL - 1], stages[-1]
         m.d.comb += [
             self.half.eq(read["half"]),
             self.query.eq(read["query"]),
-            self.freed.eq(Mux(used["free"], Cat(~used["half"], used["half"]), 0)),
         ]
         found = []
         for index in range(p.lanes):

@@ -5,7 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.values_parameters import RECIPROCAL_CYCLES, ValuesParameters
 from hdl.block import Block
-from hdl.float32 import FP32, SIGNIFICAND, leading_zeros, round_even
+from hdl.float32 import FP32, SIGNIFICAND, leading_zeros
 
 __all__ = ["Reciprocal"]
 
@@ -67,10 +67,9 @@ class Reciprocal(Block):
                 left.eq(DIGITS),
             ]
 
-        # 1 / m is 1, or its leading one is a half.
+        # 1 / m is 1, or its leading one is a half. In that case it goes on without end: no ties.
         field   = (FP32.bias - 1 + quotient[-1] - exponent)[:FP32.exp_bits]
-        rounded = (Cat(quotient[1:SIGNIFICAND], field)
-                   + round_even(Cat(remainder.any(), quotient), 2))
+        rounded = Cat(quotient[1:SIGNIFICAND], field) + quotient[0]
         m.d.comb += self.code.eq(Mux(zero, 0, rounded))
 
         return m

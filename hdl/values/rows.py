@@ -5,7 +5,12 @@ from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.values_parameters import COLUMN_BITS, QUERY_BITS, ValuesParameters
+from golden.values_parameters import (
+    COLUMN_BITS,
+    QUERY_BITS,
+    RECIPROCAL_CYCLES,
+    ValuesParameters,
+)
 from hdl.block import Block, Use
 from hdl.float32 import FP32
 from hdl.softmax.exponent_sum import ExponentSum
@@ -66,9 +71,7 @@ class ValuesRows(Block):
     blocks : Out(ArrayLayout(block_layout(parameters), 2))
         What each half holds.
     finished : In(2)
-        The codes of a half have been read.
-    freed : In(2)
-        A half can be filled again.
+        The codes of a half have been read, and it is filled again.
     half, beat : In
         Codes that are to be read; ``read`` has them one cycle later.
     read : Out(codes_layout(parameters))
@@ -89,12 +92,20 @@ class ValuesRows(Block):
             "codes": In(stream.Signature(row_layout(p))),
             "exponents": In(data.ArrayLayout(exponents_layout(p), p.sets)),
             "ready": Out(2), "blocks": Out(data.ArrayLayout(block_layout(p), 2)),
-            "finished": In(2), "freed": In(2),
+            "finished": In(2),
             "half": In(1), "beat": In(range(p.beats(p.max_length))), "read": Out(codes_layout(p)),
             "reciprocal_half": In(1), "reciprocal_query": In(range(p.queries)),
             "reciprocal": Out(FP32.bits),
             "too_long": Out(1), "bad_exponents": Out(1), "busy": Out(1),
         }, uses=(self.exponent_sum, self.reciprocal_unit))
+
+    @property
+    def first_reciprocal(self) -> int:
+        """Cycles from ``finished`` to the first reciprocal of the rows that follow, at least.
+
+        Those of the others follow at least ``RECIPROCAL_CYCLES`` apart.
+        """
+        return self.exponent_sum.steps + RECIPROCAL_CYCLES + 4
 
     def elaborate(self, platform):
         m = Module()
@@ -113,7 +124,7 @@ class ValuesRows(Block):
         m.d.comb += self.busy.eq(occupied.any())
 
         began = self._fill(m, occupied)
-        m.d.sync += occupied.eq((occupied | began) & ~self.freed)
+        m.d.sync += occupied.eq((occupied | began) & ~self.finished)
         self._memory(m)
         self._sums(m)
 
