@@ -255,7 +255,7 @@ class ValuesRows(Block):
         with m.If(self._write):
             m.d.sync += first.eq(0)
             for k in range(p.levels):
-                reached = [shown & (code[:-1] >= k)
+                reached = [shown & (code[:-1] >= k) if k else shown
                            for shown, code in zip(self._shown, self._word, strict=True)]
                 m.d.sync += counts[k].eq(Mux(first, 0, counts[k]) + sum(reached))
         with m.If(self._row_end):
