@@ -156,7 +156,8 @@ class ValuesRows(Block):
                 for k in range(p.levels)]
         free = ~occupied.bit_select(self._half, 1)
         last_query = (self._query == p.queries - 1) | (remaining == 1)
-        complete = bank_end & covers         # with the word that is written
+        complete = bank_end & covers      # with the word that is written
+
         def follow():
             """Go on to where the end of a row leads."""
             with m.If(self._row_end):
