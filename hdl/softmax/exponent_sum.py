@@ -5,6 +5,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from golden.softmax_parameters import SoftmaxParameters
+from golden.values_parameters import ValuesParameters
 from hdl.block import Block
 
 __all__ = ["ExponentSum"]
@@ -18,7 +19,7 @@ class ExponentSum(Block):
 
     Parameters
     ----------
-    parameters : SoftmaxParameters
+    parameters : SoftmaxParameters or ValuesParameters
 
     Members
     -------
@@ -31,7 +32,7 @@ class ExponentSum(Block):
         Remains until the next ``start``.
     """
 
-    def __init__(self, parameters: SoftmaxParameters):
+    def __init__(self, parameters: SoftmaxParameters | ValuesParameters):
         p = parameters
         #: Cycles of the products; no more than a row of the least length takes.
         self.steps = -(-p.levels // -(-p.levels // max(1, p.row_cycles(p.least_length) - 2)))
