@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from golden.base_parameters import BaseParameters
 from golden.parameters import CHOICES, ArrayParameters
-from golden.softmax_parameters import THRESHOLD_BITS, SoftmaxParameters
+from golden.softmax_parameters import THRESHOLD_BITS, BaselineParameters, SoftmaxParameters
+from golden.values_parameters import COLUMN_BITS, QUERY_BITS, ValuesParameters
 
 __all__ = ["ACCESSES", "ADDRESS_BITS", "DATA_BITS", "ID", "VERSION", "Field", "Register",
-           "RegisterTable", "SOFTMAX_ID", "port_names", "gemm_registers", "softmax_registers"]
+           "RegisterTable", "SOFTMAX_ID", "VALUES_ID", "port_names", "gemm_registers",
+           "softmax_registers", "values_registers", "unit_registers"]
 
 #: Kinds of fields, and what each is.
 ACCESSES = {
@@ -31,8 +33,11 @@ DATA_BITS = 32
 #: What register ID reads, "MXPE" in ASCII.
 ID = 0x4d585045
 
-#: What register ID of the softmax unit reads, "MXSM" in ASCII.
+#: What register ID of the softmax units reads, "MXSM" in ASCII.
 SOFTMAX_ID = 0x4d58534d
+
+#: What register ID of the unit for codes times V reads, "MXPV" in ASCII.
+VALUES_ID = 0x4d585056
 
 #: Version of the registers: major, which breaks drivers, minor, and patch.
 VERSION = (0, 1, 0)
@@ -343,18 +348,30 @@ def gemm_registers(parameters: ArrayParameters) -> RegisterTable:
     ))
 
 
-# The softmax unit
+# The softmax units
 
 
-def softmax_registers(parameters: SoftmaxParameters) -> RegisterTable:
-    """Registers of the softmax unit.
+def softmax_registers(parameters: SoftmaxParameters | BaselineParameters) -> RegisterTable:
+    """Registers of a softmax unit.
+
+    One with exact exponents has no constants, no codes and therefore no MODE; the others are in
+    the same places.
 
     Parameters
     ----------
-    parameters : SoftmaxParameters
+    parameters : SoftmaxParameters or BaselineParameters
         Set whose shape and hash the constants tell; it says how many constants there are.
     """
     p = parameters
+    bits = sets = exp_bits = 0
+    mode: list[Register] = []
+    constants: list[Register] = []
+    if isinstance(p, SoftmaxParameters):
+        bits, sets, exp_bits = p.bits, p.sets, p.exp_bits
+        mode = [Register("MODE", 0x24, (
+            Field("codes", 0, 1, "rw", 0, "Outputs are codes instead of probabilities"),
+        ), "What to put out; to be changed while no row is under way")]
+        constants = [each for chosen in range(sets) for each in _constants(p, chosen)]
     errors = [("too_long", "A row had more than the longest row and was cut there"),
               ("bad_constants", "Thresholds did not descend, or the last exponent was not 1"),
               ("invalid", "A row had a NaN or an infinity that was not masked"),
@@ -363,13 +380,13 @@ def softmax_registers(parameters: SoftmaxParameters) -> RegisterTable:
                 ("ROWS", "Rows that have left"),
                 ("WORDS_X", "Words of x that were taken"),
                 ("WORDS_Y", "Words of y that were sent")]
-    registers = [
+    return RegisterTable("mixpe_softmax", (
         *_identity(p, SOFTMAX_ID, "MXSM in ASCII"),
         Register("UNIT", 0x0c, (
-            Field("width",  0,  6, "const", p.width, "Elements of a word"),
-            Field("bits",   6,  3, "const", p.bits,  "Bits of a code"),
-            Field("sets",   9,  5, "const", p.sets,  "Sets of constants"),
-            Field("exp_bits", 14, 4, "const", p.exp_bits, "Fraction bits of an exponent"),
+            Field("width",    0,  6, "const", p.width,  "Elements of a word"),
+            Field("bits",     6,  3, "const", bits,     "Bits of a code, 0 for exact exponents"),
+            Field("sets",     9,  5, "const", sets,     "Sets of constants"),
+            Field("exp_bits", 14, 4, "const", exp_bits, "Fraction bits of a constant exponent"),
         ), "Shape of the unit"),
         Register("LENGTH", 0x10, (
             Field("most", 0, 17, "const", p.max_length, "Elements of the longest row"),
@@ -378,27 +395,139 @@ def softmax_registers(parameters: SoftmaxParameters) -> RegisterTable:
             Field("soft_reset",     0, 1, "pulse", 0, "Discard all rows"),
             Field("clear_counters", 1, 1, "pulse", 0, "Set all counters to 0"),
         ), "What to do now"),
-        Register("MODE", 0x24, (
-            Field("codes", 0, 1, "rw", 0, "Outputs are codes instead of probabilities"),
-        ), "What to put out; to be changed while no row is under way"),
+        *mode,
         Register("STATUS", 0x28, (
             Field("busy", 0, 1, "ro", 0, "A row is under way"),
         ), "What the unit does"),
         Register("ERROR", 0x2c, tuple(
             Field(name, bit, 1, "w1c", 0, text) for bit, (name, text) in enumerate(errors)
+            if constants or name != "bad_constants"
         ), "What was wrong with rows since it was last cleared"),
         *(Register(name, 0x40 + 4 * index, (
             Field("count", 0, 32, "ro", 0, "Number; stays at its largest value"),
         ), text) for index, (name, text) in enumerate(counters)),
-    ]
-    # A set of constants has 32 words of its own.
-    for chosen in range(p.sets):
-        base = 0x100 + 0x80 * chosen
-        registers += [Register(f"THRESHOLD_{chosen}_{k}", base + 4 * k, (
-            Field("magnitude", 0, THRESHOLD_BITS, "rw", 0, "In units of 2 to the power of -24"),
-        ), f"Least difference from the maximum of code {k}, negated, in set {chosen}")
-            for k in range(1, p.levels)]
-        registers += [Register(f"EXPONENT_{chosen}_{k}", base + 0x40 + 4 * k, (
+        *constants,
+    ))
+
+
+def _constants(p: SoftmaxParameters, chosen: int) -> list[Register]:
+    """Registers of a set of constants, which has 32 words of its own."""
+    base = 0x100 + 0x80 * chosen
+    return [*(Register(f"THRESHOLD_{chosen}_{k}", base + 4 * k, (
+        Field("magnitude", 0, THRESHOLD_BITS, "rw", 0, "In units of 2 to the power of -24"),
+    ), f"Least difference from the maximum of code {k}, negated, in set {chosen}")
+        for k in range(1, p.levels)),
+        *(Register(f"EXPONENT_{chosen}_{k}", base + 0x40 + 4 * k, (
             Field("value", 0, p.exp_bits + 1, "rw", 0, "In units of 2 to the power of -exp_bits"),
-        ), f"Exponent of code {k} in set {chosen}") for k in range(p.levels)]
-    return RegisterTable("mixpe_softmax", tuple(registers))
+        ), f"Exponent of code {k} in set {chosen}") for k in range(p.levels))]
+
+
+# The unit for codes times V
+
+
+def values_registers(parameters: ValuesParameters) -> RegisterTable:
+    """Registers of the unit that multiplies codes by V.
+
+    Parameters
+    ----------
+    parameters : ValuesParameters
+        Set whose shape and hash the constants tell; it says how many exponents there are.
+    """
+    p = parameters
+    errors = [
+        ("start_refused", "A start found the queue full and was ignored"),
+        ("bad_shape", "A start had a shape that breaks a rule and was ignored"),
+        ("too_long", "A row had more codes than the command's tokens and was cut there"),
+        ("bad_exponents", "A command's set had an exponent above 1"),
+        *((f"{stream}_last_{kind}", f"Stream {stream} {what}") for stream in ("v", "s")
+          for kind, what in (("unexpected", "had last before its end"),
+                             ("missing", "ended without last"))),
+    ]
+    counters = [
+        ("CYCLES", "Cycles in which a command waited or ran"),
+        ("BEATS", "Cycles in which tokens entered the tile"),
+        ("STALL_CODES", "Cycles without tokens because the codes of a block were not complete"),
+        ("STALL_V", "Cycles without tokens because v had nothing"),
+        ("STALL_S", "Cycles without tokens because s had nothing"),
+        ("STALL_Y", "Cycles without tokens because outputs were under way or y was not taken"),
+        ("WORDS_CODES", "Words of codes that were taken"),
+        ("WORDS_V", "Words of v that were taken"),
+        ("WORDS_Y", "Words of y that were sent"),
+        ("DONE", "Commands that finished"),
+    ]
+    registers = [
+        *_identity(p, VALUES_ID, "MXPV in ASCII"),
+        Register("UNIT", 0x0c, (
+            Field("width",    0,  6, "const", p.width,    "Codes in a word of their stream"),
+            Field("words",    6,  3, "const", p.words,    "Words of codes in each cycle"),
+            Field("bits",     9,  3, "const", p.bits,     "Bits of a code"),
+            Field("queries",  12, 7, "const", p.queries,  "Queries of a block"),
+            Field("columns",  19, 5, "const", p.columns,  "Columns of V in an item of v"),
+            Field("exp_bits", 24, 4, "const", p.exp_bits, "Fraction bits of an exponent"),
+        ), "Shape of the unit"),
+        Register("LENGTH", 0x10, (
+            Field("most", 0,  17, "const", p.max_length, "Tokens of the longest row"),
+            Field("sets", 24, 5,  "const", p.sets,       "Sets of exponents"),
+        ), "Lengths of rows, and sets of exponents"),
+        Register("CONTROL", 0x20, (
+            Field("start",          0, 1, "pulse", 0, "Queue a command with the shape as set"),
+            Field("soft_reset",     1, 1, "pulse", 0, "Discard all commands and data"),
+            Field("clear_counters", 2, 1, "pulse", 0, "Set all counters to 0"),
+        ), "What to do now"),
+        Register("STATUS", 0x24, (
+            Field("busy",       0, 1, "ro", 0, "A command waits or runs"),
+            Field("queue_full", 1, 1, "ro", 0, "No further command can wait"),
+            Field("queue",      8, 8, "ro", 0, "Commands whose codes have not all come"),
+        ), "What the unit does"),
+        Register("ERROR", 0x28, tuple(
+            Field(name, bit, 1, "w1c", 0, text) for bit, (name, text) in enumerate(errors)
+        ), "What went wrong since it was last cleared"),
+        Register("IRQ_ENABLE", 0x2c, (
+            Field("done",  0, 1, "rw", 0, "Interrupt when a command has finished"),
+            Field("error", 1, 1, "rw", 0, "Interrupt when a bit of ERROR is set"),
+        ), "Which events interrupt"),
+        Register("IRQ_STATUS", 0x30, (
+            Field("done",  0, 1, "w1c", 0, "A command has finished"),
+            Field("error", 1, 1, "w1c", 0, "A bit of ERROR was set"),
+        ), "Which events there were, enabled or not"),
+        Register("QUERIES", 0x40, (
+            Field("value", 0, QUERY_BITS, "rw", 0, "Rows of codes"),
+        ), "Queries of the next command"),
+        Register("TOKENS", 0x44, (
+            Field("value", 0, p.count_bits, "rw", 0, "Rows of V"),
+        ), "Tokens of the next command"),
+        Register("COLUMNS", 0x48, (
+            Field("value", 0, COLUMN_BITS, "rw", 0, "Columns of V"),
+        ), "Columns of the next command"),
+        Register("SET", 0x4c, (
+            Field("value", 0, 4, "rw", 0, "Set of exponents, from 0"),
+        ), "Exponents of the next command"),
+        *(Register(name, 0x80 + 4 * index, (
+            Field("count", 0, 32, "ro", 0, "Number; stays at its largest value"),
+        ), text) for index, (name, text) in enumerate(counters)),
+    ]
+    # A set of exponents has 16 words of its own.
+    registers += [Register(f"EXPONENT_{chosen}_{k}", 0x100 + 0x40 * chosen + 4 * k, (
+        Field("value", 0, p.exp_bits + 1, "rw", 0, "In units of 2 to the power of -exp_bits"),
+    ), f"Exponent of code {k} in set {chosen}") for chosen in range(p.sets)
+        for k in range(p.levels)]
+    return RegisterTable("mixpe_values", tuple(registers))
+
+
+# All of them
+
+
+def unit_registers(parameters: ArrayParameters | SoftmaxParameters | BaselineParameters
+                   | ValuesParameters) -> RegisterTable:
+    """Registers of the engine of an array, of a softmax unit, or of a unit for codes times V.
+
+    Raises
+    ------
+    ValueError
+        If a register cannot tell the set's shape.
+    """
+    if isinstance(parameters, ArrayParameters):
+        return gemm_registers(parameters)
+    if isinstance(parameters, ValuesParameters):
+        return values_registers(parameters)
+    return softmax_registers(parameters)
