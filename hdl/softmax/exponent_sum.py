@@ -82,6 +82,8 @@ class ExponentSum(Block):
         # Counts move down as they are multiplied.
         left = [Signal(self.steps * self.digits, name=f"left_{k}", reset_less=True)
                 for k in range(p.levels)]
+        # The digits that are done stand at the top. No carry reaches them: what is below them is
+        # never more than the same part of S, which fits.
         summed = Signal(p.sum_bits, reset_less=True)
         heap = BitHeap(p.sum_bits)
         heap.add(summed & (~first).replicate(p.sum_bits))
