@@ -1,6 +1,7 @@
 """Parameter sets of the unit that multiplies codes of probabilities by V, and what follows."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from golden.base_parameters import BaseParameters
 from golden.formats import FORMATS, Format
@@ -79,6 +80,8 @@ class ValuesParameters(BaseParameters):
     ValueError
         If a parameter breaks a rule; the message names the parameter, the rule and the value.
     """
+
+    unit: ClassVar[str] = "values"
 
     width: int = 16
     words: int = 1
