@@ -244,6 +244,27 @@ async def errors(dut):
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
+async def stalls_tell_their_cause(dut):
+    """The stream that is held back has the cycles in its counter, and the others have few."""
+    bench, rng = await started(dut)
+    # More outputs than the unit can keep.
+    blocks = P.output_depth // P.queries + 2
+    for name, port in (*bench.sources.items(), ("y", bench.y)):
+        await bench.write("CONTROL", 4)
+        job = any_job(rng, P, P.queries, P.tokens, blocks * P.columns)
+        port.pause = True
+        await bench.send(job)
+        await ClockCycles(dut.aclk, 2000)
+        port.pause = False
+        await bench.compare(job)
+        counts = {each: await bench.read(f"STALL_{each.upper()}")
+                  for each in ("codes", "v", "s", "y")}
+        assert counts.pop(name) > 1000, name
+        assert max(counts.values()) < 800, (name, counts)
+        assert await bench.read("DONE") == 1
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def soft_reset(dut):
     """A soft reset discards commands and data, and leaves the exponents."""
     bench, rng = await started(dut)

@@ -3,10 +3,12 @@
 import pytest
 
 from golden.values_parameters import VALUES_SETS
-from hdl.export import verilog
+from hdl.export import export, verilog
 from hdl.values.core import Values
 from hdl.values.reciprocal import Reciprocal
 from hdl.values.unit import ValuesUnit
+from scripts.synth import library_of
+from synth.mapping import simulation_model, synthesise
 from tb.runner import simulate
 
 TINY = VALUES_SETS["attention_tiny_pv"]
@@ -49,3 +51,12 @@ def test_reciprocal(parameters):
     block = Reciprocal(parameters)
     simulate(verilog(block), block.module, "tb.bench_reciprocal", parameters=parameters.to_dict(),
              count=500)
+
+
+@pytest.mark.full
+def test_netlist(tmp_path):
+    parameters = TINY.replace(name="mapped_values", max_length=32)
+    unit = Values(parameters)
+    mapping = synthesise(export(unit, tmp_path), unit.module, library_of(None), tmp_path)
+    simulate(simulation_model(mapping), mapping.top, "tb.bench_values",
+             parameters=parameters.to_dict(), rounds=1, resets=2)

@@ -118,10 +118,11 @@ class ValuesPE(Block):
 class ValuesTile(Block):
     """C queries by R columns of elements.
 
-    Operands enter through registers. The select lines are formed once for each query, the sums of
-    pairs once for each column. Sums leave from the second cycle after one with ``last``, query 0
-    first, ``products`` codes of each column in a cycle; the cycles of another ``last`` must be at
-    least ``queries * query_cycles`` later. After a reset the first cycle clears what was there.
+    Operands enter through registers. The sums of pairs are formed once for each column, before its
+    register, the select lines once for each query, behind it. Sums leave from the second cycle
+    after one with ``last``, query 0 first, ``products`` codes of each column in a cycle; another
+    ``last`` must be at least ``queries * query_cycles`` cycles later. After a reset the first cycle
+    clears what was there.
 
     Parameters
     ----------
@@ -151,19 +152,19 @@ class ValuesTile(Block):
         m = Module()
         p = self.parameters
 
-        codes, values = (Signal.like(port, name=name, reset_less=True)
-                         for port, name in ((self.codes, "codes_"), (self.values, "values_")))
-        last = Signal(init=1)
-        m.d.sync += [codes.eq(self.codes), values.eq(self.values), last.eq(self.last)]
+        codes = Signal.like(self.codes, name="codes_", reset_less=True)
+        last  = Signal(init=1)
+        m.d.sync += [codes.eq(self.codes), last.eq(self.last)]
 
         selects = []
         for query in range(p.queries):
             selects.append(Signal(_selects_layout(p), name=f"selects_{query}"))
             m.d.comb += Value.cast(selects[-1]).eq(_selects(p, codes[query]))
         for c in range(p.columns):
-            column = Signal(_column_layout(p), name=f"column_{c}")
-            m.d.comb += [column.v.eq(values[c])]
-            m.d.comb += [column.pair[pair].eq(values[c][2 * pair] + values[c][2 * pair + 1])
+            values = self.values[c]
+            column = Signal(_column_layout(p), name=f"column_{c}", reset_less=True)
+            m.d.sync += column.v.eq(values)
+            m.d.sync += [column.pair[pair].eq(values[2 * pair] + values[2 * pair + 1])
                          for pair in range(p.tokens // 2)]
             following = Const(0, Value.cast(self.sums[c]).shape())
             for query in reversed(range(p.queries)):
