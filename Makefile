@@ -26,6 +26,7 @@ setup:        ## Install the locked dependencies into build/venv, once
 sim: setup    ## Run checkpoint layers through the Verilog of SET and compare [CHECKPOINT LAYER TOKENS SEED REQUANTISE]
 	@$(MIXPE) sim --set "$(SET)" --checkpoint "$(CHECKPOINT)" $(if $(LAYER),--layer "$(LAYER)") \
 		--tokens "$(TOKENS)" --seed "$(SEED)" $(if $(REQUANTISE),--requantise)
+	@$(MIXPE) attention --seed "$(SEED)"
 
 test: setup   ## Run the tests
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not full"

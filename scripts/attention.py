@@ -19,7 +19,7 @@ from scripts.console import console
 from tb.attention_head import causal_scores, relative
 from tb.attention_unit import HeadRun, run_head
 
-__all__ = ["main"]
+__all__ = ["Head", "run", "main"]
 
 #: Elements of a word of both units; small, for they are compiled once for each number of bits.
 WIDTH = 4
@@ -68,7 +68,7 @@ def main(tokens: int, columns: int, sigma: float, seed: int) -> None:
     with Progress(*description, console=console, transient=True) as progress:
         for bits in progress.track((2, 3, 4), description="an attention head with codes of "
                                                           "2, 3 and 4 bits"):
-            heads.append(_head(bits, scores, v, seed))
+            heads.append(run(bits, scores, v, seed))
     console.print(_table(heads, tokens, columns, sigma))
     console.print(f"Verilog {', '.join(_softmax_set(head.bits, tokens).name for head in heads)}: "
                   f"softmax unit and unit for V in a chain, {WIDTH} elements a word, seed {seed}")
@@ -87,13 +87,25 @@ def _softmax_set(bits: int, tokens: int) -> SoftmaxParameters:
 def _values_set(softmax_set: SoftmaxParameters) -> ValuesParameters:
     """Unit for V that takes the codes of a softmax unit."""
     p = softmax_set
-    return ValuesParameters(name=f"{p.name}_values", width=p.width, bits=p.bits, queries=4,
-                            columns=4, max_length=p.max_length, exp_bits=p.exp_bits,
+    return ValuesParameters(name=f"{p.name}_values", width=p.width, bits=p.bits, queries=2,
+                            columns=2, max_length=p.max_length, exp_bits=p.exp_bits,
                             code_bits=p.y_format.bits, y="fp32", sets=1)
 
 
-def _head(bits: int, scores: np.ndarray, v: np.ndarray, seed: int) -> Head:
-    """Run a head with constants from its own scores."""
+def run(bits: int, scores: np.ndarray, v: np.ndarray, seed: int) -> Head:
+    """Run a head with constants from its own scores.
+
+    Parameters
+    ----------
+    bits : int
+        b, bits of a code.
+    scores : ndarray of int64, shape (queries, tokens)
+        fp16 codes of the logits.
+    v : ndarray of float64, shape (tokens, columns)
+        V, which is quantised to int8.
+    seed : int
+        Seed of what is beyond the edges of V.
+    """
     unit = _softmax_set(bits, scores.shape[1])
     values, reals = quantise_activations(v.T, fmt="int8"), FORMATS["fp16"].decode(scores)
     lo = calibrate([reals], bits, "linear").lo
@@ -101,17 +113,16 @@ def _head(bits: int, scores: np.ndarray, v: np.ndarray, seed: int) -> Head:
     found = softmax(scores, None, chosen, unit)
     expected = weighted_values(found, chosen, values, y="fp32")
     exact = exact_softmax_reference(reals)
-    run = run_head(unit, _values_set(unit), chosen, scores, values, seed=seed)
-    return Head(bits, lo, run, int(np.count_nonzero(run.y != expected)),
+    outcome = run_head(unit, _values_set(unit), chosen, scores, values, seed=seed)
+    return Head(bits, lo, outcome, int(np.count_nonzero(outcome.y != expected)),
                 relative(FORMATS["fp16"].decode(found.probabilities), exact),
-                relative(FORMATS["fp32"].decode(run.y), exact @ v))
+                relative(FORMATS["fp32"].decode(outcome.y), exact @ v))
 
 
 def _table(heads: list[Head], tokens: int, columns: int, sigma: float) -> Table:
     """The heads side by side."""
-    table = Table(title=f"Causal attention head: {tokens} queries and tokens, {columns} columns "
-                  f"of V in int8, scores of deviation {sigma}", title_justify="left",
-                  box=box.SIMPLE)
+    table = Table(title=f"Causal attention head: {tokens} tokens, {columns} columns, deviation {sigma}",
+                  title_justify="left", box=box.SIMPLE)
     for heading in ("bits of\na code", "lowest\nlevel", "cycles", "mis-\nmatches",
                     "error of\nprobabilities", "error of\noutputs"):
         table.add_column(heading, justify="right")
