@@ -87,7 +87,7 @@ def _softmax_set(bits: int, tokens: int) -> SoftmaxParameters:
 def _values_set(softmax_set: SoftmaxParameters) -> ValuesParameters:
     """Unit for V that takes the codes of a softmax unit."""
     p = softmax_set
-    return ValuesParameters(name=f"{p.name}_values", width=p.width, bits=p.bits, queries=2,
+    return ValuesParameters(name=f"{p.name}_pv", width=p.width, bits=p.bits, queries=2,
                             columns=2, max_length=p.max_length, exp_bits=p.exp_bits,
                             code_bits=p.y_format.bits, y="fp32", sets=1)
 
@@ -121,8 +121,8 @@ def run(bits: int, scores: np.ndarray, v: np.ndarray, seed: int) -> Head:
 
 def _table(heads: list[Head], tokens: int, columns: int, sigma: float) -> Table:
     """The heads side by side."""
-    table = Table(title=f"Causal attention head: {tokens} tokens, {columns} columns, deviation {sigma}",
-                  title_justify="left", box=box.SIMPLE)
+    table = Table(title=f"Causal attention head: {tokens} tokens, {columns} columns, "
+                  f"deviation {sigma}", title_justify="left", box=box.SIMPLE)
     for heading in ("bits of\na code", "lowest\nlevel", "cycles", "mis-\nmatches",
                     "error of\nprobabilities", "error of\noutputs"):
         table.add_column(heading, justify="right")
