@@ -1,0 +1,306 @@
+"""``mixpe synth`` of a softmax set: the EXAQ unit beside the unit with exact exponents."""
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from golden.exaq import clip_value, constants
+from golden.softmax_parameters import BaselineParameters, SoftmaxParameters
+from scripts.console import console
+from scripts.files import write
+from scripts.synth import critical_path, library_of, progress, tools
+from synth.liberty import Library
+from synth.mapping import Mapping, simulation_model, synthesise
+from synth.power import Activity, Power, estimate
+from synth.timing import Timing, analyse
+from tb import runner
+
+__all__ = ["PAPER", "PHASES", "ROW_BUFFERS", "SIGMA", "component", "logits", "main", "mapped"]
+
+#: Names of the memories that are the row buffers; they stay outside the netlists.
+ROW_BUFFERS = r"(keys|words).*_storage"
+
+#: Phase of softmax that a block of a unit works on; what is not here holds the phases together.
+PHASES = {
+    "maximum": "maximum",
+    "threshold": "exponents and sums", "coder": "exponents and sums",
+    "exponent_sum": "exponents and sums",
+    "exponent": "exponents and sums", "exponent_total": "exponents and sums",
+    "division": "normalisation", "quotient": "normalisation",
+}
+REST = "queues, control, outputs"
+
+#: Lengths of rows whose rate is measured, besides the longest.
+LENGTHS = (128, 1024)
+
+#: Length and number of the rows whose switching is measured; shorter if they must be.
+ACTIVE = (1024, 16)
+
+#: Standard deviation of the logits, about the middle of what docs/softmax.md looks at.
+SIGMA = 1.9
+
+PAPER = ("The paper's abstract (arXiv 2410.03185) has 36.9 % acceleration of softmax, software "
+         "whose exponents and sums alone were changed")
+
+LEFT_OUT = ("row buffers, registers and ports of constants, wires, clock tree, glitches (delays "
+            "are zero in the simulation); energy of the row buffers")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit that has been simulated, mapped, timed and, unless ``power`` is None, simulated again.
+
+    Parameters
+    ----------
+    parameters : SoftmaxParameters or BaselineParameters
+    verilog : Path
+        What all was made from.
+    rates : dict of int to dict
+        For each length of a row ``cycles_per_row``, back to back, and ``latency``, cycles from a
+        row's last input to its first output.
+    mapping : Mapping
+        Without the row buffers.
+    timing : Timing
+    power : Power or None
+        On ``ACTIVE`` rows of normal logits.
+    """
+
+    parameters: SoftmaxParameters | BaselineParameters
+    verilog: Path
+    rates: dict[int, dict[str, float]]
+    mapping: Mapping
+    timing: Timing
+    power: Power | None
+
+    @property
+    def gates(self) -> float:
+        """Gate equivalents without row buffers."""
+        return self.mapping.gates(self.mapping.blocks[0].total)
+
+    @property
+    def buffer_bits(self) -> int:
+        """Bits of the row buffers."""
+        return sum(memory.bits * memory.instances for memory in self.mapping.memories
+                   if memory.outside)
+
+    @property
+    def elements(self) -> float:
+        """Elements in a second, in units of 10**9, at the unit's own period."""
+        length = max(self.rates)
+        return length / self.rates[length]["cycles_per_row"] / self.timing.period
+
+    def phases(self) -> dict[str, float]:
+        """Gate equivalents of each phase."""
+        found = dict.fromkeys([*PHASES.values(), REST], 0.0)
+        found[REST] = self.gates
+        for block in self.mapping.blocks:
+            name = block.module.removeprefix(f"mixpe_{self.parameters.name}_")
+            if name in PHASES:
+                gates = self.mapping.gates(block.total) * block.instances
+                found[PHASES[name]] += gates
+                found[REST] -= gates
+        return found
+
+    def energy(self, period: float) -> float:
+        """Energy in fJ for each element at a clock period in ns, of the whole run."""
+        length, count = active(self.parameters)
+        return self.power.total.energy(period) * self.power.cycles / (length * count)
+
+
+def main(parameters: SoftmaxParameters, liberty: Path | None, power: bool, output: Path) -> None:
+    """Measure both units; print the tables and write ``<output>/<set>.json``."""
+    library = library_of(liberty)
+    sets = parameters, parameters.baseline()
+    with progress(len(sets) * (2 + power)) as step:
+        units = [_unit(each, library, output, power, step) for each in sets]
+    report = _report(parameters, library, units)
+    _print(report)
+    path = output / f"{parameters.name}.json"
+    write(path, json.dumps(report, indent=2) + "\n")
+    console.print(f"Written to {path}")
+
+
+def component(parameters: SoftmaxParameters | BaselineParameters):
+    """Core of a set's unit, without the standard ports."""
+    from hdl.softmax.core import Softmax
+    from hdl.softmax.exact import ExactSoftmax
+
+    return {SoftmaxParameters: Softmax, BaselineParameters: ExactSoftmax}[type(parameters)](
+        parameters)
+
+
+def mapped(parameters: SoftmaxParameters | BaselineParameters, library: Library,
+           output: Path) -> Mapping:
+    """Export and map the core of a unit without its row buffers, in a folder below ``output``."""
+    from hdl.export import export
+
+    directory = output / parameters.name / "core"
+    core = component(parameters)
+    return synthesise(export(core, directory), core.module, library, directory, flatten=False,
+                      outside=ROW_BUFFERS)
+
+
+def lengths(parameters: SoftmaxParameters | BaselineParameters) -> list[int]:
+    """Lengths of the rows whose rate is measured."""
+    longest = parameters.max_length
+    return [*(length for length in LENGTHS if length < longest), longest]
+
+
+def active(parameters: SoftmaxParameters | BaselineParameters) -> tuple[int, int]:
+    """Length and number of the rows whose switching is measured."""
+    length, count = ACTIVE
+    return min(length, parameters.max_length), count
+
+
+def logits(parameters: SoftmaxParameters | BaselineParameters, length: int,
+           count: int) -> np.ndarray:
+    """Codes of normal logits of the deviation ``SIGMA``, shape (count, length)."""
+    rng = np.random.default_rng(1)
+    return parameters.x_format.encode(SIGMA * rng.normal(size=(count, length)))
+
+
+def _unit(parameters, library: Library, output: Path, power: bool, step) -> Unit:
+    """Measure a unit."""
+    name = parameters.name
+    step(f"mapping {name}")
+    mapping = mapped(parameters, library, output)
+    timing = analyse(mapping.netlist)
+    verilog = mapping.directory / f"{mapping.top}.v"
+    step(f"simulating {name}")
+    folder = runner.build(verilog.read_text(), mapping.top)
+    rates = {length: _run(folder, mapping, parameters, length, 4 + 2048 // length)
+             for length in lengths(parameters)}
+    found = None
+    if power:
+        step(f"simulating the netlist of {name}")
+        folder = runner.build(simulation_model(mapping), mapping.top, activity=True)
+        activity = mapping.directory / "rows.saif"
+        _run(folder, mapping, parameters, *active(parameters), activity=activity)
+        found = estimate(mapping, Activity.load(activity), timing)
+    return Unit(parameters, verilog, rates, mapping, timing, found)
+
+
+def _run(folder: Path, mapping: Mapping, parameters, length: int, count: int, **options) -> dict:
+    """Rate of rows of a length, whose results have been compared with golden."""
+    files = {name: mapping.directory / f"rows_{length}.{name}" for name in ("npz", "json")}
+    np.savez(files["npz"], x=logits(parameters, length, count))
+    settings = {"exact": True}
+    if isinstance(parameters, SoftmaxParameters):
+        chosen = constants(clip_value(SIGMA, parameters.bits), parameters)
+        settings = {"constants": [chosen.thresholds, chosen.exponents]}
+    runner.run(folder, mapping.top, "tb.bench_softmax_rows", seed=1,
+               parameters=parameters.to_dict(), rows=str(files["npz"]),
+               result=str(files["json"]), **settings, **options)
+    return json.loads(files["json"].read_text())
+
+
+def _report(parameters: SoftmaxParameters, library: Library, units: list[Unit]) -> dict:
+    """Everything measured, JSON-ready. Areas in gate equivalents, times in ns, energies in fJ."""
+    period = max(unit.timing.period for unit in units)
+    measured = [{
+        "set": unit.parameters.to_dict(),
+        "verilog_sha256": sha256(unit.verilog.read_bytes()).hexdigest(),
+        "rates": {str(length): rate for length, rate in unit.rates.items()},
+        "gates": unit.gates, "gates_per_lane": unit.gates / unit.parameters.width,
+        "phases": unit.phases(),
+        "blocks": [{"module": block.module, "instances": block.instances,
+                    "gates": unit.mapping.gates(block.area)}
+                   for block in unit.mapping.blocks if block.area],
+        "row_buffer_bits": unit.buffer_bits,
+        "period_ns": unit.timing.period, "critical_path": critical_path(unit.timing.critical),
+        "fj_per_element": unit.energy(period) if unit.power else None,
+        "elements_per_ns": unit.elements,
+        "elements_per_ns_and_mge": 1e6 * unit.elements / unit.gates,
+    } for unit in units]
+    return {
+        "set": parameters.to_dict(),
+        "library": {"name": library.path.name, "voltage": library.voltage,
+                    "nand2_um2": library.nand2_area},
+        "tools": tools(),
+        "left_out": LEFT_OUT,
+        "paper": PAPER,
+        "logits": {"sigma": SIGMA, "shape": active(parameters)},
+        "power_period_ns": period,
+        "units": measured,
+    }
+
+
+def lines(report: dict) -> list[tuple[str, list[float], str]]:
+    """Lines of the table of a report: label, value of each unit, and how a value is written."""
+    units = report["units"]
+
+    def line(label, value, form="{:,.0f}"):
+        return label, [value(unit) for unit in units], form
+
+    width = report["set"]["width"]
+    energy = [] if units[0]["fj_per_element"] is None else [
+        line(f"fJ per element, at {report['power_period_ns']:.2f} ns",
+             lambda unit: unit["fj_per_element"])]
+    return [
+        *(line(f"cycles per row of {int(length):,}",
+               lambda unit, n=length: unit["rates"][n]["cycles_per_row"])
+          for length in units[0]["rates"]),
+        *(line(f"cycles from its last input to its first output, {int(length):,}",
+               lambda unit, n=length: unit["rates"][n]["latency"])
+          for length in units[0]["rates"]),
+        line("GE without row buffers", lambda unit: unit["gates"]),
+        line("GE per lane", lambda unit: unit["gates_per_lane"]),
+        *(line(f"  {phase}", lambda unit, name=phase: unit["phases"][name] / width)
+          for phase in units[0]["phases"]),
+        line("row buffers, bits", lambda unit: unit["row_buffer_bits"]),
+        line("period, ns", lambda unit: unit["period_ns"], "{:.2f}"),
+        *energy,
+        line("elements per ns", lambda unit: unit["elements_per_ns"], "{:.2f}"),
+        line("elements per ns and MGE", lambda unit: unit["elements_per_ns_and_mge"], "{:,.1f}"),
+    ]
+
+
+def comparison(report: dict) -> str:
+    """The paper's figure, and what corresponds to it here."""
+    ours, exact = report["units"]
+    faster = ours["elements_per_ns"] / exact["elements_per_ns"] - 1
+    denser = ours["elements_per_ns_and_mge"] / exact["elements_per_ns_and_mge"]
+    text = (f"{report['paper']}. Here both units take {ours['set']['width']} elements in each "
+            f"cycle: {faster:+.1%} elements per second, {denser:.2f} times as many for the same "
+            "area")
+    if ours["fj_per_element"] is None:
+        return f"{text}."
+    saved = 1 - ours["fj_per_element"] / exact["fj_per_element"]
+    return f"{text}, {saved:.1%} less energy for each."
+
+
+def _print(report: dict) -> None:
+    """The report as tables."""
+    units, tools = report["units"], report["tools"]
+    width = report["set"]["width"]
+    for unit in units:
+        table = Table("block", title=f"{unit['set']['name']}: {unit['gates'] / 1000:,.1f} kGE "
+                      "without row buffers", title_justify="left", box=box.SIMPLE)
+        for heading in ("instances", "GE each", "GE per lane"):
+            table.add_column(heading, justify="right")
+        for block in unit["blocks"]:
+            table.add_row(block["module"], str(block["instances"]), f"{block['gates']:,.0f}",
+                          f"{block['gates'] * block['instances'] / width:,.1f}")
+        console.print(table)
+    table = Table("", *(unit["set"]["name"] for unit in units), "ratio", box=box.SIMPLE)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for label, values, form in lines(report):
+        table.add_row(label, *map(form.format, values), f"{values[0] / values[1]:.3f}")
+    console.print(table)
+    for unit in units:
+        path = unit["critical_path"]
+        console.print(f"Critical path of {unit['set']['name']}: {path['delay_ns']:.2f} ns, "
+                      f"{len(path['steps'])} cells, {path['steps'][0]['instance']} to "
+                      f"{path['endpoint']}")
+    console.print(f"{comparison(report)}")
+    console.print(f"Left out: {report['left_out']}.")
+    library = report["library"]
+    console.print(f"Library {library['name']}, {library['voltage']} V, a NAND2 has "
+                  f"{library['nand2_um2']:.3f} um2; "
+                  + ", ".join(f"{tool} {number}" for tool, number in tools.items()))
