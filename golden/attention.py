@@ -124,7 +124,7 @@ def weighted_values(result: SoftmaxResult, constants: Constants, values: Activat
     --------
     >>> from golden.softmax import softmax
     >>> from golden.softmax_parameters import SOFTMAX_SETS
-    >>> unit = SOFTMAX_SETS["tiny"]
+    >>> unit = SOFTMAX_SETS["attention_tiny"]
     >>> constants = Constants((5 << 23, 3 << 23, 1 << 23), (1631, 4435, 12055, 32768))
     >>> result = softmax(unit.x_format.encode([[2.0, 2.0, -9.0, 2.0]]), [[0, 0, 0, 1]],
     ...                  constants, unit)

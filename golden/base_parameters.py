@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 __all__ = ["BaseParameters"]
 
@@ -22,6 +22,9 @@ class BaseParameters:
     ValueError
         If a parameter breaks a rule; the message names the parameter, the rule and the value.
     """
+
+    #: What a set of the class describes, a key of :data:`golden.sets.UNITS`.
+    unit: ClassVar[str]
 
     name: str
 

@@ -279,7 +279,8 @@ def constants(lo: float, parameters: SoftmaxParameters, dtype: Any = np.float64)
     Examples
     --------
     >>> from golden.softmax_parameters import SOFTMAX_SETS
-    >>> found = constants(-3.0, SOFTMAX_SETS["tiny"])  # a tie below an even code belongs to it
+    >>> unit = SOFTMAX_SETS["attention_tiny"]
+    >>> found = constants(-3.0, unit)  # a tie below an even code belongs to it
     >>> [magnitude / 2**24 for magnitude in found.thresholds], found.exponents
     ([2.4999999403953552, 1.5, 0.4999999403953552], (1631, 4435, 12055, 32768))
     """

@@ -1,15 +1,13 @@
 """Parameter sets of an array, and every width and depth that follows from them."""
 
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 from golden.base_parameters import BaseParameters
 from golden.formats import FORMATS, Format, aligned, signed_bits
 
 __all__ = ["ArrayParameters", "CHOICES", "MACS", "RANGES", "SETS", "ACCUMULATE_LOOP",
-           "DEQUANTISE_LATENCY", "FLOAT_LATENCY", "RESCALE_LATENCY", "SCALE_LATENCY",
-           "parameter_set"]
+           "DEQUANTISE_LATENCY", "FLOAT_LATENCY", "RESCALE_LATENCY", "SCALE_LATENCY"]
 
 #: Micro-architectures of the multiply-accumulate, and what each is.
 MACS = {
@@ -113,6 +111,8 @@ class ArrayParameters(BaseParameters):
     ValueError
         If a parameter breaks a rule; the message names the parameter, the rule and the value.
     """
+
+    unit: ClassVar[str] = "array"
 
     x: str = "int8"
     x_align: int = 0
@@ -439,32 +439,3 @@ SETS = {parameters.name: parameters for parameters in (
     ArrayParameters(name="nvfp4", w="e2m1", scale="e4m3", y="bf16", lanes=4, tile_rows=4,
                     tile_columns=4, mesh_columns=2, group=16, y_lanes=2),
 )}
-
-
-def parameter_set(source: str) -> ArrayParameters:
-    """Parameter set by its name, or from a TOML file.
-
-    Parameters
-    ----------
-    source : str
-        Key of :data:`SETS`, or the path of a file that ends in ``.toml``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such set, or the file is not one.
-    """
-    if source in SETS:
-        return SETS[source]
-    if not source.endswith(".toml"):
-        raise ValueError(f"Parameter set must be one of {', '.join(SETS)} or a .toml file, "
-                         f"not {source!r}")
-    try:
-        values = tomllib.loads(Path(source).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"Parameter set {source} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ValueError(f"Parameter set {source} is not TOML: {error}") from None
-    except RecursionError:
-        raise ValueError(f"Parameter set {source} is not TOML: it is nested too deeply") from None
-    return ArrayParameters.from_dict({"name": Path(source).stem, **values})

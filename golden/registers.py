@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from golden.base_parameters import BaseParameters
 from golden.parameters import CHOICES, ArrayParameters
-from golden.softmax_parameters import THRESHOLD_BITS, SoftmaxParameters
+from golden.softmax_parameters import THRESHOLD_BITS, BaselineParameters, SoftmaxParameters
 
 __all__ = ["ACCESSES", "ADDRESS_BITS", "DATA_BITS", "ID", "VERSION", "Field", "Register",
-           "RegisterTable", "SOFTMAX_ID", "port_names", "gemm_registers", "softmax_registers"]
+           "RegisterTable", "SOFTMAX_ID", "port_names", "gemm_registers", "softmax_registers",
+           "unit_registers"]
 
 #: Kinds of fields, and what each is.
 ACCESSES = {
@@ -31,7 +32,7 @@ DATA_BITS = 32
 #: What register ID reads, "MXPE" in ASCII.
 ID = 0x4d585045
 
-#: What register ID of the softmax unit reads, "MXSM" in ASCII.
+#: What register ID of the softmax units reads, "MXSM" in ASCII.
 SOFTMAX_ID = 0x4d58534d
 
 #: Version of the registers: major, which breaks drivers, minor, and patch.
@@ -343,18 +344,30 @@ def gemm_registers(parameters: ArrayParameters) -> RegisterTable:
     ))
 
 
-# The softmax unit
+# The softmax units
 
 
-def softmax_registers(parameters: SoftmaxParameters) -> RegisterTable:
-    """Registers of the softmax unit.
+def softmax_registers(parameters: SoftmaxParameters | BaselineParameters) -> RegisterTable:
+    """Registers of a softmax unit.
+
+    One with exact exponents has no constants, no codes and therefore no MODE; the others are in
+    the same places.
 
     Parameters
     ----------
-    parameters : SoftmaxParameters
+    parameters : SoftmaxParameters or BaselineParameters
         Set whose shape and hash the constants tell; it says how many constants there are.
     """
     p = parameters
+    bits = sets = exp_bits = 0
+    mode: list[Register] = []
+    constants: list[Register] = []
+    if isinstance(p, SoftmaxParameters):
+        bits, sets, exp_bits = p.bits, p.sets, p.exp_bits
+        mode = [Register("MODE", 0x24, (
+            Field("codes", 0, 1, "rw", 0, "Outputs are codes instead of probabilities"),
+        ), "What to put out; to be changed while no row is under way")]
+        constants = [each for chosen in range(sets) for each in _constants(p, chosen)]
     errors = [("too_long", "A row had more than the longest row and was cut there"),
               ("bad_constants", "Thresholds did not descend, or the last exponent was not 1"),
               ("invalid", "A row had a NaN or an infinity that was not masked"),
@@ -363,13 +376,13 @@ def softmax_registers(parameters: SoftmaxParameters) -> RegisterTable:
                 ("ROWS", "Rows that have left"),
                 ("WORDS_X", "Words of x that were taken"),
                 ("WORDS_Y", "Words of y that were sent")]
-    registers = [
+    return RegisterTable("mixpe_softmax", (
         *_identity(p, SOFTMAX_ID, "MXSM in ASCII"),
         Register("UNIT", 0x0c, (
-            Field("width",  0,  6, "const", p.width, "Elements of a word"),
-            Field("bits",   6,  3, "const", p.bits,  "Bits of a code"),
-            Field("sets",   9,  5, "const", p.sets,  "Sets of constants"),
-            Field("exp_bits", 14, 4, "const", p.exp_bits, "Fraction bits of an exponent"),
+            Field("width",    0,  6, "const", p.width,  "Elements of a word"),
+            Field("bits",     6,  3, "const", bits,     "Bits of a code, 0 for exact exponents"),
+            Field("sets",     9,  5, "const", sets,     "Sets of constants"),
+            Field("exp_bits", 14, 4, "const", exp_bits, "Fraction bits of a constant exponent"),
         ), "Shape of the unit"),
         Register("LENGTH", 0x10, (
             Field("most", 0, 17, "const", p.max_length, "Elements of the longest row"),
@@ -378,27 +391,42 @@ def softmax_registers(parameters: SoftmaxParameters) -> RegisterTable:
             Field("soft_reset",     0, 1, "pulse", 0, "Discard all rows"),
             Field("clear_counters", 1, 1, "pulse", 0, "Set all counters to 0"),
         ), "What to do now"),
-        Register("MODE", 0x24, (
-            Field("codes", 0, 1, "rw", 0, "Outputs are codes instead of probabilities"),
-        ), "What to put out; to be changed while no row is under way"),
+        *mode,
         Register("STATUS", 0x28, (
             Field("busy", 0, 1, "ro", 0, "A row is under way"),
         ), "What the unit does"),
         Register("ERROR", 0x2c, tuple(
             Field(name, bit, 1, "w1c", 0, text) for bit, (name, text) in enumerate(errors)
+            if constants or name != "bad_constants"
         ), "What was wrong with rows since it was last cleared"),
         *(Register(name, 0x40 + 4 * index, (
             Field("count", 0, 32, "ro", 0, "Number; stays at its largest value"),
         ), text) for index, (name, text) in enumerate(counters)),
-    ]
-    # A set of constants has 32 words of its own.
-    for chosen in range(p.sets):
-        base = 0x100 + 0x80 * chosen
-        registers += [Register(f"THRESHOLD_{chosen}_{k}", base + 4 * k, (
-            Field("magnitude", 0, THRESHOLD_BITS, "rw", 0, "In units of 2 to the power of -24"),
-        ), f"Least difference from the maximum of code {k}, negated, in set {chosen}")
-            for k in range(1, p.levels)]
-        registers += [Register(f"EXPONENT_{chosen}_{k}", base + 0x40 + 4 * k, (
+        *constants,
+    ))
+
+
+def _constants(p: SoftmaxParameters, chosen: int) -> list[Register]:
+    """Registers of a set of constants, which has 32 words of its own."""
+    base = 0x100 + 0x80 * chosen
+    return [*(Register(f"THRESHOLD_{chosen}_{k}", base + 4 * k, (
+        Field("magnitude", 0, THRESHOLD_BITS, "rw", 0, "In units of 2 to the power of -24"),
+    ), f"Least difference from the maximum of code {k}, negated, in set {chosen}")
+        for k in range(1, p.levels)),
+        *(Register(f"EXPONENT_{chosen}_{k}", base + 0x40 + 4 * k, (
             Field("value", 0, p.exp_bits + 1, "rw", 0, "In units of 2 to the power of -exp_bits"),
-        ), f"Exponent of code {k} in set {chosen}") for k in range(p.levels)]
-    return RegisterTable("mixpe_softmax", tuple(registers))
+        ), f"Exponent of code {k} in set {chosen}") for k in range(p.levels))]
+
+
+def unit_registers(parameters: ArrayParameters | SoftmaxParameters
+                   | BaselineParameters) -> RegisterTable:
+    """Registers of the engine of an array, or of a softmax unit.
+
+    Raises
+    ------
+    ValueError
+        If a register cannot tell the set's shape.
+    """
+    if isinstance(parameters, ArrayParameters):
+        return gemm_registers(parameters)
+    return softmax_registers(parameters)

@@ -187,9 +187,9 @@ def softmax(x: ArrayLike, mask: ArrayLike | None, constants: Constants,
     Examples
     --------
     >>> from golden.softmax_parameters import SOFTMAX_SETS
-    >>> x = SOFTMAX_SETS["tiny"].x_format.encode([[1.0, 0.0, -9.0, 1.0]])
+    >>> x = SOFTMAX_SETS["attention_tiny"].x_format.encode([[1.0, 0.0, -9.0, 1.0]])
     >>> constants = Constants((5 << 23, 3 << 23, 1 << 23), (1631, 4435, 12055, 32768))  # lo = -3
-    >>> result = softmax(x, None, constants, SOFTMAX_SETS["tiny"])
+    >>> result = softmax(x, None, constants, SOFTMAX_SETS["attention_tiny"])
     >>> result.codes.tolist(), result.sums.tolist(), result.probabilities.tolist()
     ([[3, 2, 0, 3]], [79222], [[106, 39, 5, 106]])
     """

@@ -1,13 +1,14 @@
 """Parameter sets of the softmax units, the constants of a layer, and every width that follows."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from golden.base_parameters import BaseParameters
 from golden.formats import FORMATS, Format
 
 __all__ = ["SoftmaxParameters", "BaselineParameters", "Constants", "SOFTMAX_CHOICES",
-           "SOFTMAX_RANGES", "SOFTMAX_SETS", "LUT_CODES", "THRESHOLD_BITS", "THRESHOLD_POINT",
-           "LOG2_E"]
+           "SOFTMAX_RANGES", "SOFTMAX_SETS", "EXACT_SETS", "LUT_CODES", "THRESHOLD_BITS",
+           "THRESHOLD_POINT", "LOG2_E"]
 
 #: Values of each parameter that is chosen from a list.
 SOFTMAX_CHOICES: dict[str, tuple[str | bool, ...]] = {
@@ -142,6 +143,8 @@ class SoftmaxParameters(_RowParameters):
         If a parameter breaks a rule; the message names the parameter, the rule and the value.
     """
 
+    unit: ClassVar[str] = "softmax"
+
     x: str = "fp16"
     bits: int = 2
     accumulate: str = "counters"
@@ -225,6 +228,8 @@ class BaselineParameters(_RowParameters):
     ValueError
         If a parameter breaks a rule; the message names the parameter, the rule and the value.
     """
+
+    unit: ClassVar[str] = "exact_softmax"
 
     def __post_init__(self) -> None:
         self._check_values({"y": SOFTMAX_CHOICES["y"]}, {
@@ -382,7 +387,7 @@ class Constants:
 
 SOFTMAX_SETS = {parameters.name: parameters for parameters in (
     # Small enough for every test.
-    SoftmaxParameters(name="tiny", width=4, max_length=64, least_length=32, sets=2),
+    SoftmaxParameters(name="attention_tiny", width=4, max_length=64, least_length=32, sets=2),
     # Causal attention of LLMs: a fp16 row of 8,192 in 512 cycles.
     SoftmaxParameters(name="attention"),
     # The paper's accumulation: four codes of 2 bits look up the sum of their exponents.
@@ -390,3 +395,6 @@ SOFTMAX_SETS = {parameters.name: parameters for parameters in (
     # The finest codes and bf16 logits.
     SoftmaxParameters(name="attention_4bit", x="bf16", bits=4, y="u16"),
 )}
+
+#: The rival of each of these, under its name with ``_exact`` behind.
+EXACT_SETS = {exact.name: exact for exact in (p.baseline() for p in SOFTMAX_SETS.values())}

@@ -1,5 +1,8 @@
 """Registers behind AXI4-Lite."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth import *
 from amaranth.lib.wiring import In, Out
 
@@ -92,33 +95,41 @@ class AxiLiteRegisters(Block):
         word,    data_held    = self._request(m, "w", ("data", "strb"), execute)
         m.d.comb += execute.eq(address_held & data_held & self._free(m, "b", execute))
 
-        strobed = Cat(bit.replicate(8) for bit in word[DATA_BITS:])
-        data    = word[:DATA_BITS]
-        found   = Signal(len(self.table.registers), name="write_found")
+        data, strobes = word[:DATA_BITS], word[DATA_BITS:]
+        found = Signal(len(self.table.registers), name="write_found")
         for here, register in zip(found, self.table.registers, strict=True):
-            if register.writable:
-                m.d.comb += here.eq(address == register.offset)
+            if not register.writable:
+                continue
+            written = Signal(len(strobes), name=f"{register.name.lower()}_written")
+            m.d.comb += [
+                here.eq(address == register.offset),
+                written.eq(strobes & (execute & here).replicate(len(strobes))),
+            ]
             for field in register.fields:
-                place = slice(field.low, field.low + field.width)
-                self._update(m, register, field, data[place],
-                             strobed[place] & (execute & here).replicate(field.width))
+                self._update(m, register, field, data, written)
         with m.If(execute):
             m.d.sync += self.s_axil_bresp.eq(_response(found))
 
     def _update(self, m, register, field, data, written):
-        """One field; ``written`` marks the bits that a write reaches in this cycle."""
+        """One field; ``written`` marks the bytes that a write reaches in this cycle."""
         ports = [getattr(self, name) for name in port_names(register, field)
                  if field.access != "const"]
+        single = data[field.low] & written[field.low // 8]
         match field.access:
             case "rw":
                 value, = ports
-                m.d.sync += value.eq((value & ~written) | (data & written))
+                for byte, reached in enumerate(written):
+                    low  = max(8 * byte, field.low)
+                    high = min(8 * byte + 8, field.low + field.width)
+                    if low < high:
+                        with m.If(reached):
+                            m.d.sync += value[low - field.low:high - field.low].eq(data[low:high])
             case "w1c":
                 value, set_ = ports
-                m.d.sync += value.eq((value & ~(data & written)) | set_)
+                m.d.sync += value.eq((value & ~single) | set_)
             case "pulse":
                 strobe, = ports
-                m.d.sync += strobe.eq(data & written)
+                m.d.sync += strobe.eq(single)
 
     def _read(self, m):
         """Channels AR and R."""
@@ -127,12 +138,15 @@ class AxiLiteRegisters(Block):
         m.d.comb += execute.eq(held & self._free(m, "r", execute))
 
         found = Signal(len(self.table.registers), name="read_found")
-        word  = C(0, DATA_BITS)
+        words = []
         for here, register in zip(found, self.table.registers, strict=True):
             m.d.comb += here.eq(address == register.offset)
-            word |= Mux(here, self._value(register), 0)
+            words.append(Mux(here, self._value(register), 0))
+        # A tree: a chain of a thousand registers would be as deep.
+        while len(words) > 1:
+            words = [reduce(or_, words[first:first + 2]) for first in range(0, len(words), 2)]
         with m.If(execute):
-            m.d.sync += [self.s_axil_rdata.eq(word), self.s_axil_rresp.eq(_response(found))]
+            m.d.sync += [self.s_axil_rdata.eq(words[0]), self.s_axil_rresp.eq(_response(found))]
 
     def _value(self, register):
         """What reading a register gives."""

@@ -11,7 +11,7 @@ from hdl.softmax.quotient import Quotient, quotient_stages
 from hdl.softmax.unit import SoftmaxUnit
 from tb.runner import simulate
 
-TINY = SOFTMAX_SETS["tiny"]
+TINY = SOFTMAX_SETS["attention_tiny"]
 
 UNITS = [
     TINY,
@@ -54,6 +54,14 @@ def test_rival(parameters):
     unit = ExactSoftmax(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
              exact=True, rounds=4, resets=4, latency=unit.latency)
+
+
+@pytest.mark.parametrize("parameters", first_by_default(RIVALS[1:]),
+                         ids=lambda parameters: parameters.name)
+def test_ports_of_the_rival(parameters):
+    unit = SoftmaxUnit(parameters)
+    simulate(verilog(unit), unit.module, "tb.bench_softmax_unit", parameters=parameters.to_dict(),
+             exact=True, rounds=1, resets=4)
 
 
 @pytest.mark.parametrize("parameters", first_by_default(RIVALS),

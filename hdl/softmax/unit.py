@@ -1,13 +1,14 @@
-"""The softmax unit with its standard ports."""
+"""The softmax units with their standard ports."""
 
 from amaranth import *
 from amaranth.lib.wiring import In, Out
 
 from golden.registers import softmax_registers
-from golden.softmax_parameters import SoftmaxParameters
+from golden.softmax_parameters import BaselineParameters, SoftmaxParameters
 from hdl.axi import AxiBlock
 from hdl.block import Use
 from hdl.softmax.core import Softmax
+from hdl.softmax.exact import ExactSoftmax
 
 __all__ = ["SoftmaxUnit"]
 
@@ -20,9 +21,12 @@ class SoftmaxUnit(AxiBlock):
     constants, of which that of the last word counts; TUSER of ``y`` tells whether the row was all
     masked and, above, whether it was invalid.
 
+    The unit with exact exponents has the same ports; it has no constants to choose from, so that
+    TUSER of ``x`` has the mask bits alone, and puts out no codes.
+
     Parameters
     ----------
-    parameters : SoftmaxParameters
+    parameters : SoftmaxParameters or BaselineParameters
 
     Members
     -------
@@ -36,14 +40,16 @@ class SoftmaxUnit(AxiBlock):
         Registers of :func:`golden.registers.softmax_registers`.
     """
 
-    def __init__(self, parameters: SoftmaxParameters):
+    def __init__(self, parameters: SoftmaxParameters | BaselineParameters):
         p = parameters
-        self.core = Softmax(p)
-        self._select = (p.sets - 1).bit_length()
+        #: Whether there are constants, from which codes follow.
+        self.exaq = isinstance(p, SoftmaxParameters)
+        self.core = Softmax(p) if self.exaq else ExactSoftmax(p)
+        select = (p.sets - 1).bit_length()
         x, y = p.x_format.bits * p.width, p.y_format.bits * p.width
         members = {
             "s_axis_x_tdata": In(x), "s_axis_x_tkeep": In(x // 8),
-            "s_axis_x_tuser": In(p.width + self._select),
+            "s_axis_x_tuser": In(p.width + select),
             "s_axis_x_tvalid": In(1), "s_axis_x_tready": Out(1), "s_axis_x_tlast": In(1),
             "m_axis_y_tdata": Out(y), "m_axis_y_tkeep": Out(y // 8), "m_axis_y_tuser": Out(2),
             "m_axis_y_tvalid": Out(1), "m_axis_y_tready": In(1), "m_axis_y_tlast": Out(1),
@@ -56,14 +62,8 @@ class SoftmaxUnit(AxiBlock):
 
         registers = self._bank(m)
         m.submodules.core = DomainRenamer("core")(core := Use(self.core))
-        m.d.comb += core.codes.eq(registers.mode_codes)
-        for chosen in range(p.sets):
-            constants = core.constants[chosen]
-            m.d.comb += [constants.thresholds[k - 1].eq(
-                getattr(registers, f"threshold_{chosen}_{k}_magnitude"))
-                for k in range(1, p.levels)]
-            m.d.comb += [constants.exponents[k].eq(
-                getattr(registers, f"exponent_{chosen}_{k}_value")) for k in range(p.levels)]
+        if self.exaq:
+            self._configure(m, core, registers)
 
         x, y = core.x.p, core.y.p
         bytes_x, bytes_y = p.x_format.bits // 8, p.y_format.bits // 8
@@ -86,6 +86,21 @@ class SoftmaxUnit(AxiBlock):
 
         return m
 
+    def _configure(self, m, core, registers):
+        """Constants, and what to put out."""
+        p = self.parameters
+        m.d.comb += [
+            core.codes.eq(registers.mode_codes),
+            registers.error_bad_constants_set.eq(core.bad_constants),
+        ]
+        for chosen in range(p.sets):
+            constants = core.constants[chosen]
+            m.d.comb += [constants.thresholds[k - 1].eq(
+                getattr(registers, f"threshold_{chosen}_{k}_magnitude"))
+                for k in range(1, p.levels)]
+            m.d.comb += [constants.exponents[k].eq(
+                getattr(registers, f"exponent_{chosen}_{k}_value")) for k in range(p.levels)]
+
     def _watch(self, m, core, registers):
         """Status, errors and counters."""
         entered = self.s_axis_x_tvalid & self.s_axis_x_tready
@@ -101,7 +116,6 @@ class SoftmaxUnit(AxiBlock):
         m.d.comb += [
             registers.status_busy.eq(busy),
             registers.error_too_long_set.eq(core.too_long),
-            registers.error_bad_constants_set.eq(core.bad_constants),
             registers.error_invalid_set.eq(ended & core.y.p.invalid),
             registers.error_all_masked_set.eq(ended & core.y.p.all_masked),
         ]
