@@ -20,7 +20,8 @@ from synth.power import Activity, Power, estimate
 from synth.timing import Timing, analyse
 from tb import runner
 
-__all__ = ["PAPER", "PHASES", "ROW_BUFFERS", "SIGMA", "component", "logits", "main", "mapped"]
+__all__ = ["ROW_BUFFERS", "PHASES", "SIGMA", "PAPER", "LEFT_OUT", "main", "mapped", "logits",
+           "lines", "show"]
 
 #: Names of the memories that are the row buffers; they stay outside the netlists.
 ROW_BUFFERS = r"(keys|words).*_storage"
@@ -47,8 +48,8 @@ SIGMA = 1.9
 PAPER = ("The paper's abstract (arXiv 2410.03185) has 36.9 % acceleration of softmax, software "
          "whose exponents and sums alone were changed")
 
-LEFT_OUT = ("row buffers, registers and ports of constants, wires, clock tree, glitches (delays "
-            "are zero in the simulation); energy of the row buffers")
+LEFT_OUT = ("the row buffers' area, energy and access time, the energy of ports and registers, "
+            "wires, clock tree, glitches (delays are zero in the simulation)")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ class Unit:
         row's last input to its first output.
     mapping : Mapping
         Without the row buffers.
+    ports : float
+        Gate equivalents of the standard ports and of the registers behind them, which hold the
+        constants.
     timing : Timing
     power : Power or None
         On ``ACTIVE`` rows of normal logits.
@@ -74,6 +78,7 @@ class Unit:
     verilog: Path
     rates: dict[int, dict[str, float]]
     mapping: Mapping
+    ports: float
     timing: Timing
     power: Power | None
 
@@ -116,32 +121,30 @@ def main(parameters: SoftmaxParameters, liberty: Path | None, power: bool, outpu
     """Measure both units; print the tables and write ``<output>/<set>.json``."""
     library = library_of(liberty)
     sets = parameters, parameters.baseline()
-    with progress(len(sets) * (2 + power)) as step:
+    with progress(3 * len(sets)) as step:
         units = [_unit(each, library, output, power, step) for each in sets]
     report = _report(parameters, library, units)
-    _print(report)
+    show(report)
     path = output / f"{parameters.name}.json"
     write(path, json.dumps(report, indent=2) + "\n")
     console.print(f"Written to {path}")
 
 
-def component(parameters: SoftmaxParameters | BaselineParameters):
-    """Core of a set's unit, without the standard ports."""
+def mapped(parameters: SoftmaxParameters | BaselineParameters, library: Library,
+           output: Path, *, ports: bool = False) -> Mapping:
+    """Export and map a unit without its row buffers, in a folder below ``output``.
+
+    Without ``ports`` it is the core alone, to which constants come from outside.
+    """
+    from hdl.export import export
     from hdl.softmax.core import Softmax
     from hdl.softmax.exact import ExactSoftmax
+    from hdl.softmax.unit import SoftmaxUnit
 
-    return {SoftmaxParameters: Softmax, BaselineParameters: ExactSoftmax}[type(parameters)](
-        parameters)
-
-
-def mapped(parameters: SoftmaxParameters | BaselineParameters, library: Library,
-           output: Path) -> Mapping:
-    """Export and map the core of a unit without its row buffers, in a folder below ``output``."""
-    from hdl.export import export
-
-    directory = output / parameters.name / "core"
-    core = component(parameters)
-    return synthesise(export(core, directory), core.module, library, directory, flatten=False,
+    core = Softmax if isinstance(parameters, SoftmaxParameters) else ExactSoftmax
+    block = (SoftmaxUnit if ports else core)(parameters)
+    directory = output / parameters.name / ("unit" if ports else "core")
+    return synthesise(export(block, directory), block.module, library, directory, flatten=False,
                       outside=ROW_BUFFERS)
 
 
@@ -170,19 +173,23 @@ def _unit(parameters, library: Library, output: Path, power: bool, step) -> Unit
     step(f"mapping {name}")
     mapping = mapped(parameters, library, output)
     timing = analyse(mapping.netlist)
+    step(f"mapping {name} with its ports")
+    whole = mapped(parameters, library, output, ports=True)
+    core = next(block for block in whole.blocks if block.module == mapping.top)
+    ports = whole.gates(whole.blocks[0].total - core.total)
     verilog = mapping.directory / f"{mapping.top}.v"
     step(f"simulating {name}")
-    folder = runner.build(verilog.read_text(), mapping.top)
+    # The netlist takes longer than the source.
+    source = simulation_model(mapping) if power else verilog.read_text()
+    folder = runner.build(source, mapping.top, activity=power)
     rates = {length: _run(folder, mapping, parameters, length, 4 + 2048 // length)
              for length in lengths(parameters)}
     found = None
     if power:
-        step(f"simulating the netlist of {name}")
-        folder = runner.build(simulation_model(mapping), mapping.top, activity=True)
         activity = mapping.directory / "rows.saif"
         _run(folder, mapping, parameters, *active(parameters), activity=activity)
         found = estimate(mapping, Activity.load(activity), timing)
-    return Unit(parameters, verilog, rates, mapping, timing, found)
+    return Unit(parameters, verilog, rates, mapping, ports, timing, found)
 
 
 def _run(folder: Path, mapping: Mapping, parameters, length: int, count: int, **options) -> dict:
@@ -207,7 +214,7 @@ def _report(parameters: SoftmaxParameters, library: Library, units: list[Unit]) 
         "verilog_sha256": sha256(unit.verilog.read_bytes()).hexdigest(),
         "rates": {str(length): rate for length, rate in unit.rates.items()},
         "gates": unit.gates, "gates_per_lane": unit.gates / unit.parameters.width,
-        "phases": unit.phases(),
+        "phases": unit.phases(), "ports_gates": unit.ports,
         "blocks": [{"module": block.module, "instances": block.instances,
                     "gates": unit.mapping.gates(block.area)}
                    for block in unit.mapping.blocks if block.area],
@@ -252,6 +259,7 @@ def lines(report: dict) -> list[tuple[str, list[float], str]]:
         line("GE per lane", lambda unit: unit["gates_per_lane"]),
         *(line(f"  {phase}", lambda unit, name=phase: unit["phases"][name] / width)
           for phase in units[0]["phases"]),
+        line("GE of ports and registers, besides", lambda unit: unit["ports_gates"]),
         line("row buffers, bits", lambda unit: unit["row_buffer_bits"]),
         line("period, ns", lambda unit: unit["period_ns"], "{:.2f}"),
         *energy,
@@ -274,8 +282,8 @@ def comparison(report: dict) -> str:
     return f"{text}, {saved:.1%} less energy for each."
 
 
-def _print(report: dict) -> None:
-    """The report as tables."""
+def show(report: dict) -> None:
+    """Print a report as tables."""
     units, tools = report["units"], report["tools"]
     width = report["set"]["width"]
     for unit in units:
@@ -294,11 +302,11 @@ def _print(report: dict) -> None:
         table.add_row(label, *map(form.format, values), f"{values[0] / values[1]:.3f}")
     console.print(table)
     for unit in units:
-        path = unit["critical_path"]
+        path, start = unit["critical_path"], unit["critical_path"]["steps"][0]
         console.print(f"Critical path of {unit['set']['name']}: {path['delay_ns']:.2f} ns, "
-                      f"{len(path['steps'])} cells, {path['steps'][0]['instance']} to "
+                      f"{len(path['steps'])} cells, {start['instance'] or start['pin']} to "
                       f"{path['endpoint']}")
-    console.print(f"{comparison(report)}")
+    console.print(comparison(report))
     console.print(f"Left out: {report['left_out']}.")
     library = report["library"]
     console.print(f"Library {library['name']}, {library['voltage']} V, a NAND2 has "
