@@ -54,8 +54,9 @@ figures: setup  ## Renew the drawings in docs/figures
 formats: setup  ## Renew docs/formats.md, the formats and how they may be combined
 	@$(MIXPE) formats
 
-registers: setup  ## Renew docs/registers.md, and write a C header and SystemRDL
+registers: setup  ## Renew the pages of registers in docs, and write C headers and SystemRDL
 	@$(MIXPE) registers --page docs/registers.md
+	@$(MIXPE) registers --set attention --page docs/softmax-registers.md
 
 lint: setup   ## Check style and types
 	@$(BIN)/ruff check .

@@ -1,7 +1,8 @@
 """How the commands write their results."""
 
-import tempfile
 from pathlib import Path
+
+from hdl import export
 
 __all__ = ["write"]
 
@@ -14,8 +15,4 @@ def write(path: Path, text: str) -> None:
     if path.exists() and not path.is_file() and not path.is_dir():
         path.write_text(text, encoding="utf-8")
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as staging:
-        written = Path(staging) / path.name
-        written.write_text(text, encoding="utf-8")
-        written.replace(path)
+    export.write({path.name: text}, path.parent)

@@ -1,7 +1,9 @@
-"""FuseSoC core file of an engine."""
+"""FuseSoC core file of a unit."""
 
 from golden.parameters import ArrayParameters
 from golden.registers import VERSION
+from golden.sets import Parameters
+from scripts.units import unit_module
 
 __all__ = ["core"]
 
@@ -12,7 +14,7 @@ CAPI=2:
 # Try it: fusesoc --cores-root . run --target sim {module}
 
 name: "mixpe::{module}:{version}"
-description: "GEMM engine of the parameter set {name}: AXI4-Stream operands, AXI4-Lite registers"
+description: "{unit} of the parameter set {name}: AXI4-Stream {data}, AXI4-Lite registers"
 
 filesets:
   rtl:
@@ -39,7 +41,7 @@ targets:
     toplevel: {module}
 
   sim:
-    description: "One GEMM, compared with mixpe's numpy specification, in Verilator 5"
+    description: "{work}, compared with mixpe's numpy specification, in Verilator 5"
     flow: sim
     flow_options:
       tool: verilator
@@ -61,12 +63,18 @@ _ICARUS = """\
 """
 
 
-def core(parameters: ArrayParameters) -> str:
-    """Core file (CAPI2) of ``mixpe_<set>_gemm``; its version is that of the registers.
+#: What the descriptions call an engine, and a softmax unit.
+_ENGINE  = {"unit": "GEMM engine", "data": "operands", "work": "One GEMM"}
+_SOFTMAX = {"unit": "Softmax unit", "data": "rows", "work": "Rows of logits"}
+
+
+def core(parameters: Parameters) -> str:
+    """Core file (CAPI2) of the unit of a set; its version is that of the registers.
 
     Simulators of four values do without sets with ``mac`` shift: there 0, shifted by a weight that
     is not yet known, is not known.
     """
-    text = _CORE if parameters.mac == "shift" else _CORE + _ICARUS
-    return text.format(module=f"mixpe_{parameters.name}_gemm", name=parameters.name,
-                       version=".".join(map(str, VERSION)))
+    engine = isinstance(parameters, ArrayParameters)
+    text = _CORE if engine and parameters.mac == "shift" else _CORE + _ICARUS
+    return text.format(module=unit_module(parameters), name=parameters.name,
+                       version=".".join(map(str, VERSION)), **(_ENGINE if engine else _SOFTMAX))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from golden.parameters import SETS, ArrayParameters, parameter_set
-from golden.registers import gemm_registers
+from golden.registers import unit_registers
+from golden.sets import ALL_SETS, UNITS, Parameters, parameter_set
 
 __all__ = ["main"]
 
@@ -14,26 +14,29 @@ FIXTURE = Path(__file__).parent.parent / "tb" / "data" / "awq_gemm.safetensors"
 
 
 class _Set(click.ParamType):
+    """Parameter set of one of some units, whose registers must be possible if they are needed."""
+
     name = "set"
 
-    def __init__(self, engine: bool = False):
-        self._engine = engine
+    def __init__(self, *units: str, registers: bool = False):
+        self._units, self._registers = units, registers
 
-    def convert(self, value, param, ctx) -> ArrayParameters:
+    def convert(self, value, param, ctx) -> Parameters:
         try:
-            parameters = parameter_set(value)
-            if self._engine:
-                gemm_registers(parameters)
+            parameters = parameter_set(value, self._units)
+            if self._registers:
+                unit_registers(parameters)
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return parameters
 
 
-def set_option(default: str = "edge", *, engine: bool = False):
-    """Option that chooses the parameter set, whose ``engine`` must be possible too."""
-    return click.option("--set", "-s", "parameters", type=_Set(engine), default=default,
-                        show_default=True, metavar="NAME|FILE.toml",
-                        help=f"Parameter set: {', '.join(SETS)}, or a file.")
+def set_option(*units: str, registers: bool = False):
+    """Option that chooses a parameter set of one of ``units``, keys of ``UNITS``."""
+    names = [name for name, each in ALL_SETS.items() if each.unit in units]
+    return click.option("--set", "-s", "parameters", type=_Set(*units, registers=registers),
+                        default="edge", show_default=True, metavar="NAME|FILE.toml",
+                        help=f"Parameter set: {', '.join(names)}, or a file.")
 
 
 def output_option(default: str):
@@ -49,11 +52,11 @@ def cli():
 
 
 @cli.command()
-@click.argument("files", nargs=-1, type=_Set(), metavar="[FILE.toml]...")
+@click.argument("files", nargs=-1, type=_Set(*UNITS), metavar="[FILE.toml]...")
 def sets(files):
     """List the parameter sets with their widths and peak rates."""
     from scripts import sets
-    sets.show((*SETS.values(), *files))
+    sets.show((*ALL_SETS.values(), *files))
 
 
 @cli.command()
@@ -66,16 +69,16 @@ def formats(page):
 
 
 @cli.command()
-@set_option(engine=True)
+@set_option(*UNITS, registers=True)
 @output_option("build/verilog")
 def verilog(parameters, output):
-    """Write the Verilog of an array and its engine, and the files that describe and test these."""
+    """Write the Verilog of an array and its engine, or of a softmax unit, and its other files."""
     from scripts import verilog
     click.echo("\n".join(map(str, verilog.main(parameters, output))))
 
 
 @cli.command()
-@set_option()
+@set_option("array")
 @click.option("--checkpoint", "-c", type=click.Path(path_type=Path),
               default=FIXTURE, show_default="the one of the tests",
               help="Checkpoint in AutoAWQ GEMM layout, a file or a folder.")
@@ -93,7 +96,7 @@ def sim(parameters, checkpoint, layer, tokens, seed, requantise):
 
 
 @cli.command()
-@set_option()
+@set_option("array")
 @click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
               help="Cell library; NanGate 45 nm if absent.")
 @click.option("--power/--no-power", default=True, show_default=True,
@@ -106,7 +109,7 @@ def synth(parameters, liberty, power, output):
 
 
 @cli.command("netlist-sim")
-@set_option()
+@set_option("array")
 @click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
               help="Cell library; NanGate 45 nm if absent.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
@@ -128,7 +131,7 @@ def sizes(readme, output):
 
 
 @cli.command()
-@set_option()
+@set_option("array")
 @output_option("docs/figures")
 def figures(parameters, output):
     """Draw an array, its tile and the timing of its drain as SVG."""
@@ -137,12 +140,12 @@ def figures(parameters, output):
 
 
 @cli.command()
-@set_option(engine=True)
+@set_option(*UNITS, registers=True)
 @click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
               help="Another file that receives the page.")
 @output_option("build/registers")
 def registers(parameters, page, output):
-    """Write the engine's registers as a page, a C header and SystemRDL."""
+    """Write the registers of an engine or softmax unit as a page, a C header and SystemRDL."""
     from scripts import registers
     click.echo("\n".join(map(str, registers.main(parameters, output, page))))
 

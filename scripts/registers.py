@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from golden.parameters import ArrayParameters
 from golden.registers import (
     ACCESSES,
     ADDRESS_BITS,
     DATA_BITS,
     Field,
     RegisterTable,
-    gemm_registers,
+    unit_registers,
 )
+from golden.sets import Parameters
 from scripts.files import write
+from scripts.units import unit_module
 
 __all__ = ["WRITERS", "page", "header", "rdl", "forms", "main"]
 
@@ -118,18 +119,18 @@ def rdl(table: RegisterTable, module: str) -> str:
 WRITERS = {".md": page, ".h": header, ".rdl": rdl}
 
 
-def forms(parameters: ArrayParameters) -> dict[str, str]:
-    """Every form of the engine's registers, by the name of its file."""
-    table, module = gemm_registers(parameters), f"mixpe_{parameters.name}_gemm"
+def forms(parameters: Parameters) -> dict[str, str]:
+    """Every form of the registers of a set's unit, by the name of its file."""
+    table, module = unit_registers(parameters), unit_module(parameters)
     return {f"{module}{suffix}": writer(table, module) for suffix, writer in WRITERS.items()}
 
 
-def main(parameters: ArrayParameters, output: Path, docs: Path | None = None) -> list[Path]:
-    """Write every form of the engine's registers to ``output``, and the page to ``docs`` too."""
+def main(parameters: Parameters, output: Path, docs: Path | None = None) -> list[Path]:
+    """Write every form of a unit's registers to ``output``, and the page to ``docs`` too."""
     written = forms(parameters)
     texts = {output / name: text for name, text in written.items()}
     if docs is not None:
-        texts[docs] = written[f"mixpe_{parameters.name}_gemm.md"]
+        texts[docs] = written[f"{unit_module(parameters)}.md"]
     for path, text in texts.items():
         write(path, text)
     return list(texts)

@@ -1,42 +1,47 @@
-"""Self-checking testbench of an engine in SystemVerilog, for simulators without Python."""
+"""Self-checking testbench of a unit in SystemVerilog, for simulators without Python."""
 
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
 
+from golden.exact_softmax import exact_softmax
+from golden.exaq import constants
 from golden.gemm import gemm
 from golden.mixed import MixedWeights
 from golden.parameters import ArrayParameters
 from golden.quantise import GroupedWeights
-from golden.registers import Register, gemm_registers
+from golden.registers import Register, unit_registers
+from golden.sets import Parameters
+from golden.softmax import softmax
+from golden.softmax_parameters import BaselineParameters, SoftmaxParameters
 from golden.stream import EngineStreams, column_passes, pack
 from hdl.engine import channel_widths
+from scripts.units import unit_module
 from tb.random_layer import as_aligned, random_operands
 
 __all__ = ["verilog_testbench"]
 
 _TESTBENCH = """\
 // {module}_tb: written by mixpe {mixpe}
-// Resets the engine, reads what it is, and runs one GEMM of M = {m}, K = {k}, N = {n}. Operands and
+// Resets the unit, reads what it is, and runs {work}. Inputs and
 // outputs are those of mixpe's numpy specification. Ends with "PASS", or with what is wrong as
 // $fatal, which makes the exit status of most simulators other than 0.
 
 module {module}_tb;
   reg aclk = 1'b0;
   reg aresetn = 1'b0;
+  reg running = 1'b0;
   always #5 aclk = ~aclk;
-  initial #(10 * {cycles}) $fatal(1, "no end after {cycles} cycles");
-{operands}
-  // Outputs, compared as far as TKEEP says that they are there
-  reg [{y_high}:0] y_expected [0:{y_words} - 1];
-  reg [{keep_high}:0] y_keep [0:{y_words} - 1];
+{inputs}
+  // Stream y, compared as far as TKEEP says that it is there
+{y_memories}
   integer y_next = 0;
-  wire [{y_high}:0] y_tdata;
-  wire [{keep_high}:0] y_tkeep;
-  wire y_tvalid, y_tlast;
+{y_wires}
+  wire y_tvalid;
   initial begin
-{expected}
+{y_values}
   end
   reg [{y_high}:0] y_mask;
   integer place;
@@ -46,14 +51,13 @@ module {module}_tb;
   always @(posedge aclk) if (aresetn && y_tvalid) begin
     if (y_next == {y_words})
       $fatal(1, "an output after the last");
-    if (y_tkeep !== y_keep[y_next])
-      $fatal(1, "output %0d has TKEEP %b, not %b", y_next, y_tkeep, y_keep[y_next]);
-    if ((y_tdata & y_mask) !== y_expected[y_next])
-      $fatal(1, "output %0d is %h, not %h", y_next, y_tdata & y_mask, y_expected[y_next]);
-    if (y_tlast !== (y_next == {y_words} - 1))
-      $fatal(1, "output %0d has TLAST %b", y_next, y_tlast);
+{y_checks}
+    if ((y_tdata & y_mask) !== y_tdata_expected[y_next])
+      $fatal(1, "output %0d is %h, not %h", y_next, y_tdata & y_mask, y_tdata_expected[y_next]);
     y_next <= y_next + 1;
   end
+  initial #(10 * {cycles})
+    $fatal(1, "no end after {cycles} cycles, with %0d of {y_words} outputs", y_next);
 
   // Registers
   reg [11:0] awaddr, araddr;
@@ -62,7 +66,6 @@ module {module}_tb;
   wire awready, wready, bvalid, arready, rvalid;
   wire [1:0] bresp, rresp;
   wire [31:0] rdata;
-  wire interrupt;
 
   // Driven at falling edges; what is ready or valid there holds until the rising edge
   reg aw_taken, w_taken;
@@ -106,17 +109,16 @@ module {module}_tb;
     end
   endtask
 
-  {module} engine (
+{own}  {module} unit (
     .aclk(aclk), .aresetn(aresetn),
 {connections}
-    .m_axis_y_tdata(y_tdata), .m_axis_y_tkeep(y_tkeep), .m_axis_y_tvalid(y_tvalid),
-    .m_axis_y_tready(1'b1), .m_axis_y_tlast(y_tlast),
+    .m_axis_y_tvalid(y_tvalid), .m_axis_y_tready(1'b1),
     .s_axil_awaddr(awaddr), .s_axil_awprot(3'd0), .s_axil_awvalid(awvalid),
     .s_axil_awready(awready), .s_axil_wdata(wdata), .s_axil_wstrb(4'hf), .s_axil_wvalid(wvalid),
     .s_axil_wready(wready), .s_axil_bresp(bresp), .s_axil_bvalid(bvalid), .s_axil_bready(bready),
     .s_axil_araddr(araddr), .s_axil_arprot(3'd0), .s_axil_arvalid(arvalid),
     .s_axil_arready(arready), .s_axil_rdata(rdata), .s_axil_rresp(rresp), .s_axil_rvalid(rvalid),
-    .s_axil_rready(rready), .interrupt(interrupt)
+    .s_axil_rready(rready)
   );
 
   initial begin
@@ -124,7 +126,9 @@ module {module}_tb;
     aresetn = 1'b1;
     @(negedge aclk);
 {before}
-    while (!interrupt) @(negedge aclk);
+    running = 1'b1;
+    while ({waiting}) @(negedge aclk);
+    repeat (64) @(negedge aclk);
     if (y_next != {y_words})
       $fatal(1, "%0d outputs, not %0d", y_next, {y_words});
 {after}
@@ -134,28 +138,146 @@ module {module}_tb;
 endmodule
 """
 
-_OPERAND = """
+_INPUT = """
   // Stream {name}
-  reg [{high}:0] {name}_items [0:{items} - 1];
+{memories}
   integer {name}_next = 0;
   wire {name}_tready;
   initial begin
 {values}
   end
   always @(posedge aclk)
-    if (aresetn && {name}_next < {items} && {name}_tready) {name}_next <= {name}_next + 1;
+    if (running && {name}_next < {items} && {name}_tready) {name}_next <= {name}_next + 1;
 """
 
-_CONNECTIONS = """\
-    .s_axis_{name}_tdata({name}_items[{name}_next]), .s_axis_{name}_tvalid({name}_next < {items}),
-    .s_axis_{name}_tready({name}_tready), .s_axis_{name}_tlast({name}_next == {items} - 1),"""
+_CHECK = """\
+    if (y_{signal} !== y_{signal}_expected[y_next])
+      $fatal(1, "output %0d has {label} %b, not %b", y_next, y_{signal},
+             y_{signal}_expected[y_next]);"""
+
+#: The wire of an engine's port.
+_INTERRUPT = "  wire interrupt;\n\n"
 
 
-def verilog_testbench(parameters: ArrayParameters) -> str:
-    """Text of a module ``mixpe_<set>_gemm_tb``, which needs that of the engine and nothing else.
+@dataclass(frozen=True)
+class _Stream:
+    """Words of each signal of a stream, and the signals' widths.
 
-    The GEMM has a part of a block of rows, two groups if the buffers hold these, the last of one
-    weight, and two passes over the columns or more.
+    Parameters
+    ----------
+    name : str
+        Name of the stream.
+    signals : dict of (int, list of int)
+        Width and words by the name of the signal, ``tdata`` the first.
+    """
+
+    name: str
+    signals: dict[str, tuple[int, list[int]]]
+
+    @property
+    def items(self) -> int:
+        """Transfers."""
+        return len(self.signals["tdata"][1])
+
+    def memories(self, suffix: str) -> str:
+        """Declarations of what holds the words."""
+        return "\n".join(f"  reg [{bits - 1}:0] {self.name}_{signal}_{suffix} [0:{self.items} - 1];"
+                         for signal, (bits, _) in self.signals.items())
+
+    def values(self, suffix: str) -> str:
+        """Assignments of the words."""
+        return "\n".join(f"    {self.name}_{signal}_{suffix}[{index}] = {bits}'h{word:x};"
+                         for signal, (bits, words) in self.signals.items()
+                         for index, word in enumerate(words))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a testbench runs.
+
+    Parameters
+    ----------
+    text : str
+        For the head of the file.
+    inputs : list of _Stream
+    output : _Stream
+        Stream ``y``.
+    identity : tuple of str
+        Registers that read their constants.
+    writes, reads : dict of int
+        Words that registers are written before, and that they read behind it.
+    """
+
+    text: str
+    inputs: list[_Stream]
+    output: _Stream
+    identity: tuple[str, ...]
+    writes: dict[str, int]
+    reads: dict[str, int]
+
+
+def verilog_testbench(parameters: Parameters) -> str:
+    """Text of a module ``mixpe_<set>_<unit>_tb``, which needs that of the unit and nothing else."""
+    interrupt = isinstance(parameters, ArrayParameters)
+    work = _gemm(parameters) if interrupt else _softmax(parameters)
+    y, registers = work.output, {each.name: each for each in unit_registers(parameters).registers}
+    connections = [
+        *[".interrupt(interrupt),"] * interrupt,
+        *(connection for stream in work.inputs for connection in _connections(stream)),
+        *(f".m_axis_y_{signal}(y_{signal})," for signal in y.signals),
+    ]
+    cycles = 1000 + 10 * len(work.writes) + y.items + sum(each.items for each in work.inputs)
+    bits = y.signals["tdata"][0]
+    return _TESTBENCH.format(
+        module=unit_module(parameters), mixpe=version("mixpe"), work=work.text,
+        cycles=10 * (cycles + work.reads.get("BUSY", 0)),
+        inputs="".join(_INPUT.format(name=each.name, items=each.items,
+                                     memories=each.memories("items"), values=each.values("items"))
+                       for each in work.inputs),
+        y_memories=y.memories("expected"), y_values=y.values("expected"), y_words=y.items,
+        y_wires="\n".join(f"  wire [{bits - 1}:0] y_{signal};"
+                          for signal, (bits, _) in y.signals.items()),
+        y_high=bits - 1, keep_high=bits // 8 - 1,
+        y_checks="\n".join(_CHECK.format(signal=signal, label=signal.upper())
+                           for signal in y.signals if signal != "tdata"),
+        own=_INTERRUPT * interrupt,
+        connections="\n".join(f"    {connection}" for connection in connections),
+        before="\n".join([*(_call("expect", registers[name], registers[name].reset)
+                            for name in work.identity),
+                          *(_call("write", registers[name], value)
+                            for name, value in work.writes.items())]),
+        waiting="!interrupt" if interrupt else f"y_next < {y.items}",
+        after="\n".join(_call("expect", registers[name], value)
+                        for name, value in work.reads.items()))
+
+
+def _connections(stream: _Stream) -> list[str]:
+    """Ports of an input stream."""
+    name = stream.name
+    return [*(f".s_axis_{name}_{signal}({name}_{signal}_items[{name}_next]),"
+              for signal in stream.signals),
+            f".s_axis_{name}_tvalid(running && {name}_next < {stream.items}),",
+            f".s_axis_{name}_tready({name}_tready),"]
+
+
+def _call(verb: str, register: Register, value: int) -> str:
+    return (f"    {verb}_register(12'h{register.offset:03x}, 32'h{value:x});  "
+            f"// {register.name}")
+
+
+def _last(count: int) -> tuple[int, list[int]]:
+    """TLAST of a packet."""
+    return 1, [0] * (count - 1) + [1]
+
+
+# The engine
+
+
+def _gemm(parameters: ArrayParameters) -> _Work:
+    """One GEMM.
+
+    It has a part of a block of rows, two groups if the buffers hold these, the last of one weight,
+    and two passes over the columns or more.
     """
     p = parameters
     rng = np.random.default_rng(1)
@@ -165,36 +287,24 @@ def verilog_testbench(parameters: ArrayParameters) -> str:
     x, weights = random_operands(rng, p, m, k, n, group=p.least_group, wide=wide)
     layer = EngineStreams(x, weights, p)
     outputs = gemm(as_aligned(p, x, weights.group), weights, y=p.y)
-    expected, keep = _outputs(outputs, weights, p)
-
-    module, bits = f"mixpe_{p.name}_gemm", p.y_format.bits * p.y_lanes
-    registers = {each.name: each for each in gemm_registers(p).registers}
-    commands = {"M": m, "K": k, "N": n, "WIDE": wide, "GROUP": p.least_group, "IRQ_ENABLE": 1,
-                "CONTROL": 1}
-    counts = {"ERROR": 0, "DONE": 1, "BUSY": layer.beats, "WORDS_X": len(layer.payloads["x"]),
-              "WORDS_W": len(layer.payloads["w"]), "WORDS_Y": len(expected)}
-    cycles = 1000 + layer.beats + len(expected) + sum(map(len, layer.payloads.values()))
-    streams = [{"name": name, "items": len(layer.payloads[name]), "high": -(-width // 8) * 8 - 1}
-               for name, width in channel_widths(p).items()]
-    return _TESTBENCH.format(
-        module=module, mixpe=version("mixpe"), m=m, k=k, n=n, cycles=10 * cycles,
-        operands="".join(
-            _OPERAND.format(values=_assignments(f"{each['name']}_items", each["high"] + 1,
-                                                layer.payloads[each["name"]]), **each)
-            for each in streams),
-        connections="\n".join(_CONNECTIONS.format(**each) for each in streams),
-        y_high=bits - 1, keep_high=bits // 8 - 1, y_words=len(expected),
-        expected="\n".join([_assignments("y_expected", bits, expected),
-                            _assignments("y_keep", bits // 8, keep)]),
-        before="\n".join([
-            *(_call("expect", registers[name], registers[name].reset)
-              for name in ("ID", "VERSION", "CONFIG", "ARRAY", "GROUPS")),
-            *(_call("write", registers[name], value) for name, value in commands.items())]),
-        after="\n".join(_call("expect", registers[name], value) for name, value in counts.items()))
+    words, keep = _features(outputs, weights, p)
+    bits, items = p.y_format.bits * p.y_lanes, layer.payloads
+    return _Work(
+        text=f"one GEMM of M = {m}, K = {k}, N = {n}",
+        inputs=[_Stream(name, {"tdata": (-(-width // 8) * 8, items[name]),
+                               "tlast": _last(len(items[name]))})
+                for name, width in channel_widths(p).items()],
+        output=_Stream("y", {"tdata": (bits, words), "tkeep": (bits // 8, keep),
+                             "tlast": _last(len(words))}),
+        identity=("ID", "VERSION", "CONFIG", "ARRAY", "GROUPS"),
+        writes={"M": m, "K": k, "N": n, "WIDE": wide, "GROUP": p.least_group, "IRQ_ENABLE": 1,
+                "CONTROL": 1},
+        reads={"ERROR": 0, "DONE": 1, "BUSY": layer.beats, "WORDS_X": len(items["x"]),
+               "WORDS_W": len(items["w"]), "WORDS_Y": len(words)})
 
 
-def _outputs(codes: NDArray[np.int64], weights: GroupedWeights | MixedWeights,
-             p: ArrayParameters) -> tuple[list[int], list[int]]:
+def _features(codes: NDArray[np.int64], weights: GroupedWeights | MixedWeights,
+              p: ArrayParameters) -> tuple[list[int], list[int]]:
     """Words of stream ``y``, zeros where nothing is kept, and their TKEEP."""
     words, keep = [], []
     for each in column_passes(weights, p):
@@ -206,11 +316,63 @@ def _outputs(codes: NDArray[np.int64], weights: GroupedWeights | MixedWeights,
     return words, keep
 
 
-def _assignments(memory: str, bits: int, words: list[int]) -> str:
-    return "\n".join(f"    {memory}[{index}] = {bits}'h{word:x};"
-                     for index, word in enumerate(words))
+# The softmax units
 
 
-def _call(verb: str, register: Register, value: int) -> str:
-    return (f"    {verb}_register(12'h{register.offset:03x}, 32'h{value:x});  "
-            f"// {register.name}")
+def _softmax(parameters: SoftmaxParameters | BaselineParameters) -> _Work:
+    """Rows of lengths about the width, with some elements masked, with all, and with a NaN.
+
+    Each takes the next set of constants, if there are any.
+    """
+    p = parameters
+    rng = np.random.default_rng(1)
+    exaq = isinstance(p, SoftmaxParameters)
+    sets = [constants(float(lo), p) for lo in np.linspace(-3, -9, p.sets)] if exaq else []
+    lengths = [min(n, p.max_length) for n in (1, p.width, p.width + 1, 3 * p.width - 1, 2, 3)]
+    x = _Stream("x", {"tdata": (p.x_format.bits * p.width, []),
+                      "tkeep": (p.x_format.bits // 8 * p.width, []),
+                      "tuser": (p.width + (p.sets - 1).bit_length(), []), "tlast": (1, [])})
+    y = _Stream("y", {"tdata": (p.y_format.bits * p.width, []),
+                      "tkeep": (p.y_format.bits // 8 * p.width, []), "tuser": (2, []),
+                      "tlast": (1, [])})
+    for index, n in enumerate(lengths):
+        row, mask = p.x_format.encode(4 * rng.normal(size=n)), rng.random(n) < 0.2
+        mask[0] = False
+        if index == len(lengths) - 2:
+            mask[:] = True
+        elif index == len(lengths) - 1:
+            row[0] = p.x_format.nan
+        chosen = index % p.sets
+        result = (softmax(row[None], mask[None], sets[chosen], p) if exaq
+                  else exact_softmax(row[None], mask[None], p))
+        flags = int(result.all_masked[0]) | int(result.invalid[0]) << 1
+        _add_row(x, row, p.x_format.bits, p.width,
+                 [sum(1 << lane for lane in np.flatnonzero(part)) | chosen << p.width
+                  for part in _parts(mask, p.width)])
+        _add_row(y, result.probabilities[0], p.y_format.bits, p.width,
+                 [flags] * p.row_cycles(n))
+    writes = {name: value for chosen, each in enumerate(sets) for name, value in [
+        *((f"THRESHOLD_{chosen}_{k}", value) for k, value in enumerate(each.thresholds, 1)),
+        *((f"EXPONENT_{chosen}_{k}", value) for k, value in enumerate(each.exponents))]}
+    return _Work(
+        text=f"{len(lengths)} rows of {', '.join(map(str, lengths))} logits",
+        inputs=[x], output=y, identity=("ID", "VERSION", "CONFIG", "UNIT", "LENGTH"),
+        writes=writes,
+        reads={"STATUS": 0, "ERROR": 0b1100, "ROWS": len(lengths), "WORDS_X": x.items,
+               "WORDS_Y": y.items})
+
+
+def _parts(row: NDArray, width: int) -> list[NDArray]:
+    """Elements of each word of a row."""
+    return [row[start:start + width] for start in range(0, len(row), width)]
+
+
+def _add_row(stream: _Stream, codes: NDArray[np.int64], bits: int, width: int,
+             user: list[int]) -> None:
+    """Append the words of a row to a stream."""
+    words = _parts(codes, width)
+    added = {"tdata": [pack(part[None], bits)[0] for part in words],
+             "tkeep": [(1 << part.size * bits // 8) - 1 for part in words],
+             "tuser": user, "tlast": _last(len(words))[1]}
+    for signal, values in added.items():
+        stream.signals[signal][1].extend(values)

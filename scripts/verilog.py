@@ -1,26 +1,33 @@
-"""``mixpe verilog``: an array and its engine as Verilog, and what belongs to them."""
+"""``mixpe verilog``: a set's hardware as Verilog, and what belongs to it."""
 
 from pathlib import Path
 
 from golden.parameters import ArrayParameters
+from golden.sets import Parameters
 from hdl.array import Array
 from hdl.export import files, write
 from hdl.gemm import Gemm
+from hdl.softmax.unit import SoftmaxUnit
 from scripts.fusesoc import core
 from scripts.registers import forms
 from scripts.testbench import verilog_testbench
+from scripts.units import unit_module
 
 __all__ = ["main"]
 
 
-def main(parameters: ArrayParameters, output: Path) -> list[Path]:
+def main(parameters: Parameters, output: Path) -> list[Path]:
     """Write all files or none, and return their paths.
 
-    ``mixpe_<set>.{json,v}`` is the array. ``mixpe_<set>_gemm.{json,v}`` is the engine, with its
-    registers in ``.md``, ``.h`` and ``.rdl``, a testbench ``_tb.sv`` and a FuseSoC ``.core``.
+    Of an array these are ``mixpe_<set>.{json,v}``, the array itself, and the engine
+    ``mixpe_<set>_gemm``; of a softmax set the unit ``mixpe_<set>_softmax``. Engine and unit are
+    ``.json`` and ``.v``, with their registers in ``.md``, ``.h`` and ``.rdl``, a testbench
+    ``_tb.sv`` and a FuseSoC ``.core``.
     """
-    module = f"mixpe_{parameters.name}_gemm"
-    registers = forms(parameters)
-    return write({**files(Array(parameters)), **files(Gemm(parameters)), **registers,
-                  f"{module}_tb.sv": verilog_testbench(parameters),
+    module = unit_module(parameters)
+    if isinstance(parameters, ArrayParameters):
+        blocks = files(Array(parameters)) | files(Gemm(parameters))
+    else:
+        blocks = files(SoftmaxUnit(parameters))
+    return write({**blocks, **forms(parameters), f"{module}_tb.sv": verilog_testbench(parameters),
                   f"{module}.core": core(parameters)}, output)

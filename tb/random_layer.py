@@ -20,7 +20,8 @@ def random_layer(rng, p: ArrayParameters, m: int, k: int, n: int, *, group: int 
     group = group or p.group
     x, weights = random_activations(rng, p, m, k, group), random_weights(rng, p, k, n - wide, group)
     if wide:
-        eight = random_weights(rng, p.replace(wide=False, w="int8", mac="product"), k, wide, group)
+        mac = "float" if p.mac == "float" else "product"  # any that takes them
+        eight = random_weights(rng, p.replace(wide=False, w="int8", mac=mac), k, wide, group)
         weights = MixedWeights(eight, weights, rng.permutation(n))
     return x, weights
 

@@ -1,15 +1,26 @@
 """What registers must do, from the table alone, and the tables that the benches take."""
 
 from golden.parameters import SETS
-from golden.registers import Field, Register, RegisterTable, gemm_registers, port_names
+from golden.registers import (
+    Field,
+    Register,
+    RegisterTable,
+    gemm_registers,
+    port_names,
+    softmax_registers,
+)
+from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS
 from tb.axi_lite import OKAY, SLVERR
 
 __all__ = ["TABLES", "RegisterModel"]
 
-#: Tables of the benches: the engine's, and one with what that has not: kinds of fields mixed in a
-#: register, fields across bytes and at the ends, a gap at address 0, the last address.
+#: Tables of the benches: the engine's, the softmax units', and one with what those have not: kinds
+#: of fields mixed in a register, fields across bytes and at the ends, a gap at address 0, the last
+#: address.
 TABLES = {
     "gemm": gemm_registers(SETS["tiny"]),
+    "softmax": softmax_registers(SOFTMAX_SETS["attention_tiny"]),
+    "exact": softmax_registers(EXACT_SETS["attention_tiny_exact"]),
     "mixed": RegisterTable("mixed", (
         Register("ALL", 0x04, (
             Field("sticky", 0,  1, "w1c",   0,    "Lowest bit"),

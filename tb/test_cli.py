@@ -14,6 +14,8 @@ from safetensors.numpy import save_file
 from golden.awq import pack
 from golden.parameters import CHOICES, SETS
 from golden.quantise import quantise_weights
+from golden.sets import ALL_SETS
+from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS
 from scripts.sim import labels
 
 NAME = "mlp.down_proj"
@@ -93,11 +95,20 @@ def test_missing_cell_library(tmp_path, command):
            message=f"Cell library {tmp_path / 'absent.lib'}: No such file or directory")
 
 
-@pytest.mark.parametrize("command", ["sim", "verilog", "synth", "netlist-sim"])
-def test_unknown_set(tmp_path, command):
+@pytest.mark.parametrize(("command", "sets"), [
+    ("sim", SETS), ("verilog", ALL_SETS), ("synth", SETS), ("registers", ALL_SETS),
+    ("netlist-sim", SETS)])
+def test_unknown_set(tmp_path, command, sets):
     refuse(tmp_path, command, "--set", "huge", message=(
         "Invalid value for '--set' / '-s': Parameter set must be one of "
-        f"{', '.join(SETS)} or a .toml file, not 'huge'"))
+        f"{', '.join(sets)} or a .toml file, not 'huge'"))
+
+
+@pytest.mark.parametrize("command", ["sim", "synth", "netlist-sim", "figures"])
+def test_set_of_a_softmax_unit(tmp_path, command):
+    refuse(tmp_path, command, "--set", "attention", message=(
+        "Invalid value for '--set' / '-s': Parameter set must be an array, "
+        "not a softmax unit as attention is"))
 
 
 @pytest.mark.parametrize(("file", "text", "message"), [
@@ -113,6 +124,8 @@ def test_unknown_set(tmp_path, command):
       "y, y_lanes, not rows")),
     ("a.toml", {"lanes": 4}, "Parameters tile_columns, tile_rows must be given"),
     ("a.toml", {**TINY, "lanes": 3}, "Parameter lanes must divide the group size 16, not 3"),
+    ("a.toml", {**TINY, "unit": "gemm"},
+     "Parameter unit must be one of array, softmax, exact_softmax, not 'gemm'"),
     *((f"{name}.toml", TINY, f"{BAD_NAME}{name!r}") for name in ("Edge", "a-b", "1st", "a b")),
     *(("a.toml", {**TINY, "name": name}, f"{BAD_NAME}{name!r}")
       for name in ("../a", "a/b", "", "a.v", 1)),
@@ -222,7 +235,8 @@ def test_help(tmp_path):
 
 def test_sets(tmp_path):
     write_set(tmp_path / "mine.toml", **TINY)
-    process = run("sets", "mine.toml", cwd=tmp_path)
+    write_set(tmp_path / "own.toml", unit="softmax", width=2)
+    process = run("sets", "mine.toml", "own.toml", cwd=tmp_path)
     assert (process.stderr, process.returncode) == ("", 0)
     rows = [line.split() for line in process.stdout.splitlines() if line.strip()]
     named = [row for row in rows if row[0] in {*SETS, "mine"}]
@@ -230,6 +244,10 @@ def test_sets(tmp_path):
     formats, shapes = (row for row in named if row[0] == "tiny")
     assert formats == ["tiny", "int8", "uint4", "fp16", "fp32", "pair_sum", "16,", "12,", "17"]
     assert shapes == ["tiny", "2", "x", "2", "x", "4", "2", "x", "2", "2", "16", "128", "112"]
+    softmax = {row[0]: row[1:] for row in rows if row[0] in {*SOFTMAX_SETS, *EXACT_SETS, "own"}}
+    assert [*softmax] == [*SOFTMAX_SETS, *EXACT_SETS, "own"]
+    assert softmax["attention"] == "fp16 2 counters uint8 16, 29 4 16 8,192 128".split()
+    assert softmax["attention_exact"] == "fp16 exact uint8 25, 38 16 8,192 128".split()
     weights = next(row for row in rows if row[0] == "w")
     assert weights[1:] == ", ".join(CHOICES["w"]).split()
 
@@ -249,6 +267,20 @@ def test_verilog(tmp_path):
     registers = run("registers", "--set", "tiny", "-o", "out", cwd=tmp_path)
     assert registers.returncode == 0
     assert tree(tmp_path) == outputs[0]
+
+
+@pytest.mark.parametrize("name", ["attention_tiny", "attention_tiny_exact"])
+def test_verilog_of_a_softmax_unit(tmp_path, name):
+    process = run("verilog", "--set", name, "-o", "out", cwd=tmp_path)
+    files = [f"out/mixpe_{name}_softmax{suffix}"
+             for suffix in (".json", ".v", ".md", ".h", ".rdl", "_tb.sv", ".core")]
+    assert (process.stderr, process.returncode) == ("", 0)
+    assert process.stdout.splitlines() == files
+    written = tree(tmp_path)
+    assert written.keys() == {"out", *files}
+    registers = run("registers", "--set", name, "-o", "out", cwd=tmp_path)
+    assert registers.returncode == 0
+    assert tree(tmp_path) == written
 
 
 def test_registers(tmp_path):

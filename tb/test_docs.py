@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from golden.parameters import SETS, parameter_set
+from golden.parameters import SETS
+from golden.sets import ALL_SETS, parameter_set
+from golden.softmax_parameters import SOFTMAX_SETS, Constants, SoftmaxParameters
 from hdl.array import Array, s_layout, w_layout, x_layout
 from hdl.export import description
 from hdl.gemm import Gemm
 from hdl.output import y_layout
+from hdl.softmax.unit import SoftmaxUnit
 from scripts import formats
 from scripts.registers import forms
+from scripts.units import unit_module
 from scripts.verilog import main as write_verilog
 from tb.engines import ENGINES, SMALL
 from tb.test_registers import compile_c
@@ -24,6 +28,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 README = (ROOT / "README.md").read_text()
 PORTS = (ROOT / "docs" / "ports.md").read_text()
 ENGINE = (ROOT / "docs" / "engine.md").read_text()
+SOFTMAX = (ROOT / "docs" / "softmax.md").read_text()
 
 
 def blocks(text: str, language: str = "") -> list[str]:
@@ -74,6 +79,21 @@ def test_own_set_of_the_readme_is_one(tmp_path):
     assert tomllib.loads(example).items() <= parameters.to_dict().items()
 
 
+def test_own_softmax_set_of_the_page_is_one(tmp_path):
+    (example,) = blocks(SOFTMAX, "toml")
+    (told,) = re.findall(r"^# (\w+\.toml): codes of (\d) bits, (\d+) elements in each cycle, "
+                         r"rows of up to ([\d,]+)$", example, re.MULTILINE)
+    name, bits, width, most = told
+    (tmp_path / name).write_text(example)
+    parameters = parameter_set(str(tmp_path / name))
+    assert type(parameters) is SoftmaxParameters
+    assert (parameters.bits, parameters.width) == (int(bits), int(width))
+    assert f"{parameters.max_length:,}" == most
+    values = tomllib.loads(example)
+    assert values.pop("unit") == "softmax"
+    assert values.items() <= parameters.to_dict().items()
+
+
 def test_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
     known = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
@@ -98,11 +118,12 @@ def test_help_is_the_real_one():
 
 
 def test_sets_of_the_readme_and_the_jobs_exist():
-    named = re.findall(r"\bSET=(\w+)(?![.\w])", README)
+    named = re.findall(r"\bSET=(\w+)(?![.\w])", README + SOFTMAX)
     assert named
-    assert set(named) <= set(SETS)
-    (looped,) = re.findall(r"for set in ([\w ]+);", (ROOT / ".github/workflows/ci.yml").read_text())
-    assert looped.split() == list(SETS)
+    assert set(named) <= set(ALL_SETS)
+    jobs = (ROOT / ".github/workflows/ci.yml").read_text()
+    (looped,) = re.findall(r"for set in ([\w\s]+);", jobs)
+    assert looped.split() == list(ALL_SETS)
 
 
 def test_table_of_ports_is_the_arrays():
@@ -137,21 +158,44 @@ def test_examples_of_the_engine(tmp_path):
     assert process.returncode == 0, process.stderr
 
 
-def test_ports_of_the_engine_are_listed():
+def test_examples_of_the_softmax_unit(tmp_path):
+    """The Python gives constants, the C compiles with the header that is written."""
+    (python,) = blocks(SOFTMAX, "python")
+    names = {}
+    exec(python, names)
+    assert type(names["found"]) is Constants
+    names["found"].check(SOFTMAX_SETS["attention"])
+    (code,) = blocks(SOFTMAX, "c")
+    for name, text in forms(SOFTMAX_SETS["attention"]).items():
+        (tmp_path / name).write_text(text)
+    process = compile_c(code, tmp_path)
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.parametrize(("page", "unit", "others"), [
+    (ENGINE, Gemm(ENGINES[1]), ["interrupt"]),
+    (SOFTMAX, SoftmaxUnit(SOFTMAX_SETS["attention"]), []),
+], ids=["engine", "softmax"])
+def test_ports_of_the_units_are_listed(page, unit, others):
     listed = re.findall(r"`(\w+?)(?:_\*)?`", "".join(re.findall(
-        r"^\| (`.*?) \|", ENGINE.partition("## Ports")[2].partition("\n## ")[0], re.MULTILINE)))
-    told = description(Gemm(ENGINES[1]), "")
+        r"^\| (`.*?) \|", page.partition("## Ports")[2].partition("\n## ")[0], re.MULTILINE)))
+    told = description(unit, "")
     assert sorted(listed) == sorted([*told["interfaces"], told["clock"], told["reset"]["port"],
-                                     "interrupt"])
+                                     *others])
 
 
-def test_files_of_the_engine_are_listed(tmp_path):
-    section = ENGINE.partition("## Files")[2]
-    suffixes = re.findall(r"`(?:mixpe_fpga_gemm)?([._]\w+(?:\.\w+)?)`",
+@pytest.mark.parametrize(("page", "module", "parameters"), [
+    (ENGINE, "mixpe_fpga_gemm", SMALL),
+    (SOFTMAX, "mixpe_attention_softmax", SOFTMAX_SETS["attention_tiny"]),
+], ids=["engine", "softmax"])
+def test_files_of_the_units_are_listed(tmp_path, page, module, parameters):
+    section = page.partition("## Files")[2].partition("\n## ")[0]
+    suffixes = re.findall(rf"`(?:{module})?([._]\w+(?:\.\w+)?)`",
                           "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)))
-    written = [path.name for path in write_verilog(SMALL, tmp_path)]
-    assert sorted(f"mixpe_small_gemm{suffix}" for suffix in suffixes) == sorted(
-        name for name in written if "_gemm" in name)
+    written = [path.name for path in write_verilog(parameters, tmp_path)]
+    own = unit_module(parameters)
+    assert sorted(f"{own}{suffix}" for suffix in suffixes) == sorted(
+        name for name in written if name.startswith(own))
 
 
 def test_keys_of_the_description_are_listed():

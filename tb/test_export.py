@@ -14,6 +14,7 @@ import verilator
 
 from golden.parameters import SETS
 from golden.registers import gemm_registers
+from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS
 from hdl import yosys
 from hdl.array import Array
 from hdl.axi_lite import AxiLiteRegisters
@@ -23,10 +24,13 @@ from hdl.dequantiser import Dequantiser
 from hdl.export import description, export, verilog
 from hdl.gemm import Gemm
 from hdl.rescale import Rescale
+from hdl.softmax.unit import SoftmaxUnit
 from hdl.tile import Tile
+from scripts.units import unit_module
 from tb.engines import ENGINES, SMALL
 
 TINY = SETS["tiny"]
+SOFTMAX, EXACT = SOFTMAX_SETS["attention_tiny"], EXACT_SETS["attention_tiny_exact"]
 
 #: What is exported; the largest take Verilator and Yosys a while.
 TOPS = [
@@ -34,11 +38,13 @@ TOPS = [
       for p in SETS.values() for each in (p, p.baseline())),
     *(pytest.param(Gemm, each) for each in ENGINES),
     *(pytest.param(Gemm, each, marks=pytest.mark.full) for each in SETS.values()),
+    *(pytest.param(SoftmaxUnit, each, marks=[pytest.mark.full] * (each.width >= 16))
+      for each in [*SOFTMAX_SETS.values(), *EXACT_SETS.values()]),
 ]
 
 BLOCKS = [Array(TINY), Array(TINY.baseline()), Tile(TINY), Dequantiser(TINY), Rescale(TINY),
           FullAdder(TINY, 5), AxiLiteRegisters(TINY, gemm_registers(TINY)), Counter(TINY),
-          *map(Gemm, ENGINES)]
+          *map(Gemm, ENGINES), SoftmaxUnit(SOFTMAX), SoftmaxUnit(EXACT)]
 
 by_top = pytest.mark.parametrize(("top", "parameters"), TOPS,
                                  ids=lambda value: getattr(value, "__name__", None) or value.name)
@@ -47,13 +53,13 @@ by_block = pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.modu
 
 @cache
 def text_of(top, parameters) -> str:
-    """Verilog of an array or an engine."""
+    """Verilog of an array, an engine or a softmax unit."""
     return verilog(top(parameters))
 
 
 def name_of(top, parameters) -> str:
     """Name of the module."""
-    return f"mixpe_{parameters.name}_gemm" if top is Gemm else f"mixpe_{parameters.name}"
+    return f"mixpe_{parameters.name}" if top is Array else unit_module(parameters)
 
 
 def modules(text: str) -> dict[str, str]:
@@ -123,7 +129,9 @@ def test_no_combinational_loop(top, parameters, tmp_path):
               "flatten\ncheck -assert", directory=tmp_path)
 
 
-@pytest.mark.parametrize(("top", "parameters"), [(Array, SETS["fpga"]), (Gemm, SMALL)])
+@pytest.mark.parametrize(("top", "parameters"), [
+    (Array, SETS["fpga"]), (Gemm, SMALL), (SoftmaxUnit, SOFTMAX),
+    pytest.param(SoftmaxUnit, EXACT, marks=pytest.mark.full)])
 def test_plain_synthesis(top, parameters, tmp_path):
     (tmp_path / "design.v").write_text(text_of(top, parameters))
     log = yosys.run(f"read_verilog design.v\nsynth -top {name_of(top, parameters)}\nstat",
@@ -131,7 +139,7 @@ def test_plain_synthesis(top, parameters, tmp_path):
     harmless = ("ABC: Warning: The network is combinational",
                 *(f"Warning: Replacing memory \\{memory} with list of registers."
                   for memory in ("queue_storage", "shapes_storage", "accumulators0",
-                                 "accumulators1")))
+                                 "accumulators1", "ready_storage")))
     warnings = [line for line in log.splitlines()
                 if "warning" in line.lower() and not line.startswith(harmless)]
     assert not [line for line in warnings if "unique messages" not in line]
@@ -172,6 +180,34 @@ def test_description_of_a_set():
     ports = description(Dequantiser(TINY), "")["ports"]
     assert ports["sum"] == {"direction": "input", "width": TINY.sum_bits, "signed": True}
     assert ports["result"] == {"direction": "output", "width": 32, "signed": False}
+
+
+@pytest.mark.parametrize("parameters", [SOFTMAX, EXACT], ids=lambda p: p.name)
+def test_description_of_a_softmax_unit(parameters):
+    told = description(SoftmaxUnit(parameters), "")
+    assert type(parameters).from_dict(told["parameters"]) == parameters
+    assert told["derived"].items() >= {"words": 16, "sum_bits": parameters.sum_bits}.items()
+    assert all(type(value) is int for value in told["derived"].values())
+    assert (told["clock"], told["reset"]) == ("aclk", {"port": "aresetn", "active": "low"})
+    stream = {"tdata", "tkeep", "tuser", "tvalid", "tready", "tlast"}
+    roles = {name: (each["role"], each["protocol"]) for name, each in told["interfaces"].items()}
+    assert roles == {"s_axis_x": ("slave", "AXI4-Stream"), "m_axis_y": ("master", "AXI4-Stream"),
+                     "s_axil": ("slave", "AXI4-Lite")}
+    assert set(told["interfaces"]["s_axis_x"]["signals"]) == stream
+    assert set(told["interfaces"]["m_axis_y"]["signals"]) == stream
+    p = parameters
+    widths = {name: port["width"] for name, port in told["ports"].items()}
+    assert widths.items() >= {
+        "s_axis_x_tdata": 16 * p.width, "s_axis_x_tkeep": 2 * p.width, "m_axis_y_tuser": 2,
+        "s_axis_x_tuser": p.width + (p is SOFTMAX), "m_axis_y_tdata": 8 * p.width}.items()
+
+
+def test_the_rival_has_the_same_ports():
+    """But for the choice of constants in TUSER."""
+    ports = [description(SoftmaxUnit(p), "")["ports"] for p in (SOFTMAX, EXACT)]
+    for each in ports:
+        each["s_axis_x_tuser"].pop("width")
+    assert ports[0] == ports[1]
 
 
 def test_description_of_the_clock():

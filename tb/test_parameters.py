@@ -7,7 +7,7 @@ import pytest
 
 from golden.formats import FORMATS
 from golden.gemm import group_sums
-from golden.parameters import ACCUMULATE_LOOP, MACS, SETS, ArrayParameters, parameter_set
+from golden.parameters import ACCUMULATE_LOOP, MACS, SETS, ArrayParameters
 from golden.quantise import Activations, GroupedWeights
 
 NAME = "Name must be a lower-case identifier of at most 32 characters, not "
@@ -207,58 +207,3 @@ def test_dictionary():
         ArrayParameters.from_dict(P.to_dict() | {"rows": 2, "Lanes": 1})
     with refuse("Parameters lanes, name must be given"):
         ArrayParameters.from_dict({"tile_rows": 2, "tile_columns": 2})
-
-
-FILE = """
-# A comment.
-lanes = 8
-tile_rows = 2
-tile_columns = 4
-w = "int4"
-"""
-
-
-@pytest.mark.parametrize(("text", "wanted"), [
-    (FILE, {"name": "mine"}),
-    (FILE + 'name = "other"\n', {"name": "other"}),
-    (FILE + "bands = 3\n", {"name": "mine", "bands": 3}),
-])
-def test_file(tmp_path, text, wanted):
-    path = tmp_path / "mine.toml"
-    path.write_text(text)
-    assert parameter_set(str(path)) == ArrayParameters(
-        lanes=8, tile_rows=2, tile_columns=4, w="int4", **wanted)
-
-
-@pytest.mark.parametrize(("name", "text", "message"), [
-    ("a.toml", FILE + "lane = 3\n", KEYS + "lane"),
-    ("a.toml", "lanes = 8\n", "Parameters tile_columns, tile_rows must be given"),
-    ("a.toml", FILE + "bands = 0\n", "Parameter bands must be an integer from 1 to 64, not 0"),
-    ("a.toml", "[array]\n" + FILE, KEYS + "array"),
-    ("My-Set.toml", FILE, NAME + "'My-Set'"),
-])
-def test_file_that_breaks_a_rule(tmp_path, name, text, message):
-    (tmp_path / name).write_text(text)
-    with refuse(message):
-        parameter_set(str(tmp_path / name))
-
-
-def test_file_that_is_none(tmp_path):
-    broken, binary = tmp_path / "broken.toml", tmp_path / "binary.toml"
-    broken.write_text("lanes = \n")
-    binary.write_bytes(b"name = '\xff'")
-    with refuse(f"Parameter set {broken} is not TOML: Invalid value (at line 1, column 9)"):
-        parameter_set(str(broken))
-    with pytest.raises(ValueError, match=rf"^Parameter set {binary} is not TOML: 'utf-8' codec"):
-        parameter_set(str(binary))
-    with refuse(f"Parameter set {tmp_path}/none.toml cannot be read: No such file or directory"):
-        parameter_set(f"{tmp_path}/none.toml")
-    (tmp_path / "folder.toml").mkdir()
-    with refuse(f"Parameter set {tmp_path}/folder.toml cannot be read: Is a directory"):
-        parameter_set(f"{tmp_path}/folder.toml")
-
-
-def test_set_by_name():
-    assert all(parameter_set(name) is p for name, p in SETS.items())
-    with refuse(f"Parameter set must be one of {', '.join(SETS)} or a .toml file, not 'huge'"):
-        parameter_set("huge")

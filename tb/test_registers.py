@@ -1,4 +1,4 @@
-"""Register tables: rules, the engine's, every form that is written, and the Verilog."""
+"""Register tables: rules, those of the units, every form that is written, and the Verilog."""
 
 import re
 import shutil
@@ -18,16 +18,21 @@ from golden.registers import (
     RegisterTable,
     gemm_registers,
     port_names,
+    softmax_registers,
+    unit_registers,
 )
+from golden.sets import ALL_SETS
+from golden.softmax_parameters import SOFTMAX_SETS
 from hdl.axi_lite import AxiLiteRegisters
 from hdl.counter import Counter
 from hdl.export import verilog
 from scripts.registers import WRITERS, header, main, page, rdl
+from scripts.units import unit_module
 from tb.registers import TABLES
 from tb.runner import simulate
 from tb.test_export import lint
 
-PAGE = Path(__file__).parent.parent / "docs" / "registers.md"
+DOCS = Path(__file__).parent.parent / "docs"
 TINY = SETS["tiny"]
 LINE = "one line without quotes, backslash, bar, end of comment or final stop"
 
@@ -167,6 +172,62 @@ def test_array_that_the_register_cannot_tell():
         gemm_registers(TINY.replace(tile_columns=64, mesh_columns=32))
 
 
+# The softmax units
+
+
+def offsets(table: RegisterTable) -> dict[str, int]:
+    """Offset of each register."""
+    return {each.name: each.offset for each in table.registers}
+
+
+def test_offsets_of_the_softmax_units():
+    names = {0x00: "ID VERSION CONFIG UNIT LENGTH", 0x20: "CONTROL MODE STATUS ERROR",
+             0x40: "CYCLES ROWS WORDS_X WORDS_Y"}
+    common = {name: base + 4 * index for base, part in names.items()
+              for index, name in enumerate(part.split())}
+    constants = {f"{name}_{chosen}_{k}": 0x100 + 0x80 * chosen + base + 4 * k
+                 for chosen in range(2)
+                 for name, base, least in (("THRESHOLD", 0, 1), ("EXPONENT", 0x40, 0))
+                 for k in range(least, 4)}
+    assert offsets(TABLES["softmax"]) == common | constants
+    del common["MODE"]
+    assert offsets(TABLES["exact"]) == common
+
+
+def test_fields_of_the_softmax_units():
+    """The exact unit has the same, in the same places, but for constants and codes."""
+    fields = [{(r.name, each.name): each for r in TABLES[name].registers for each in r.fields}
+              for name in ("softmax", "exact")]
+    both = fields[0].keys() & fields[1].keys()
+    assert fields[1].keys() == both
+    assert {key for key in fields[0].keys() - both if not key[0].startswith(("THRES", "EXPON"))
+            } == {("MODE", "codes"), ("ERROR", "bad_constants")}
+    told = {("CONFIG", "hash"), ("UNIT", "bits"), ("UNIT", "sets"), ("UNIT", "exp_bits")}
+    assert {key for key in both if fields[0][key] != fields[1][key]} == told
+    assert [fields[1][key].reset for key in sorted(told)][1:] == [0, 0, 0]
+    assert fields[0]["ID", "value"].reset.to_bytes(4, "big") == b"MXSM"
+
+
+@pytest.mark.parametrize("parameters", SOFTMAX_SETS.values(), ids=SOFTMAX_SETS)
+def test_constants_of_the_softmax_unit(parameters):
+    p = parameters
+    values = {name: each.reset for r in softmax_registers(p).registers for each in r.fields
+              if each.access == "const" for name in port_names(r, each)}
+    assert [values[f"unit_{part}"] for part in ("width", "bits", "sets", "exp_bits")] == [
+        p.width, p.bits, p.sets, p.exp_bits]
+    assert values["length_most"] == p.max_length
+
+
+def test_largest_softmax_unit():
+    """Its constants end within the addresses, and its registers are within what Amaranth nests."""
+    most = SOFTMAX_SETS["attention_4bit"].replace(name="most", sets=16, width=32, exp_bits=15,
+                                                  max_length=65536)
+    table = softmax_registers(most)
+    assert len(table.registers) == 13 + 16 * 31
+    assert max(offsets(table).values()) == offsets(table)["EXPONENT_15_15"] == 0x8fc
+    assert AxiLiteRegisters(most, table).rtlil
+
+
 # What is written
 
 
@@ -253,21 +314,23 @@ def test_page(table):
     assert all(f"| `{access}` | {what} |" in text for access, what in ACCESSES.items())
 
 
-@by_set
+@pytest.mark.parametrize("parameters", ALL_SETS.values(), ids=ALL_SETS)
 def test_files(parameters, tmp_path):
-    name = f"mixpe_{parameters.name}_gemm"
+    name = unit_module(parameters)
     files = main(parameters, tmp_path / "new", tmp_path / "page.md")
     assert files == [*(tmp_path / "new" / f"{name}{suffix}" for suffix in (".md", ".h", ".rdl")),
                      tmp_path / "page.md"]
     assert sorted((tmp_path / "new").iterdir()) == sorted(files[:-1])
-    table = gemm_registers(parameters)
+    table = unit_registers(parameters)
     assert [file.read_text() for file in files] == [
         *(writer(table, name) for writer in WRITERS.values()), page(table, name)]
 
 
-def test_committed_page_is_current():
-    written = page(gemm_registers(SETS["edge"]), "mixpe_edge_gemm")
-    assert written == PAGE.read_text(), "run `make registers`"
+@pytest.mark.parametrize(("name", "file"), [
+    ("edge", "registers.md"), ("attention", "softmax-registers.md")])
+def test_committed_page_is_current(name, file):
+    written = page(unit_registers(ALL_SETS[name]), unit_module(ALL_SETS[name]))
+    assert written == (DOCS / file).read_text(), "run `make registers`"
 
 
 # Verilog
