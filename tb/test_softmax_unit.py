@@ -19,6 +19,13 @@ UNITS = [
     TINY.replace(name="scalar", bits=3, y="u16", width=1, sets=1, max_length=40),
 ]
 
+TABLED = [
+    TINY.replace(name="tabled", accumulate="lut", width=8, exp_bits=9),
+    TINY.replace(name="tabled_3bit", accumulate="lut", bits=3, sets=3, y="u16"),
+    TINY.replace(name="tabled_4bit", accumulate="lut", bits=4, x="bf16", y="fp16", width=6,
+                 max_length=100),
+]
+
 
 def first_by_default(sets):
     """The first of some sets, and the others in the long tests."""
@@ -31,6 +38,15 @@ def test_unit(parameters):
     unit = Softmax(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
              rounds=4, resets=4)
+
+
+@pytest.mark.parametrize("parameters", first_by_default(TABLED),
+                         ids=lambda parameters: parameters.name)
+def test_table_of_sums(parameters):
+    unit = Softmax(parameters)
+    assert unit.exponent_sum.fill_cycles == parameters.lut_entries
+    simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
+             rounds=3, resets=3)
 
 
 @pytest.mark.parametrize("parameters", first_by_default(UNITS[:2]),

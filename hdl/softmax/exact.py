@@ -10,8 +10,8 @@ from hdl.codes import number, number_shape
 from hdl.float32 import leading_zeros, named
 from hdl.softmax.core import outputs_layout
 from hdl.softmax.exponent import LATENCY, Exponent, ExponentTotal, element_layout
-from hdl.softmax.first_pass import ROWS, first_pass
-from hdl.softmax.keys import code
+from hdl.softmax.first_pass import first_pass, waiting_rows
+from hdl.softmax.keys import code, is_absent
 from hdl.softmax.maximum import Maximum, keys_layout, logits_layout, row_layout
 from hdl.softmax.quotient import (
     DEPTH,
@@ -33,10 +33,10 @@ SLACK = 8
 
 
 def elements_layout(parameters: BaselineParameters) -> data.StructLayout:
-    """Layout of a word of exponents, as the division takes them."""
+    """Layout of a word of exponents, as the division takes them, and which of them there are."""
     p = parameters
     return data.StructLayout({
-        "elements": data.ArrayLayout(element_layout(p), p.width), "last": 1,
+        "elements": data.ArrayLayout(element_layout(p), p.width), "keep": p.width, "last": 1,
     })
 
 
@@ -88,7 +88,8 @@ class ExactSoftmax(Block):
         p = self.parameters
 
         depth = p.words + max(p.words, SLACK)
-        m.submodules.rows  = rows  = fifo.SyncFIFOBuffered(width=row_layout(p).size, depth=ROWS)
+        m.submodules.rows  = rows  = fifo.SyncFIFO(width=row_layout(p).size,
+                                                     depth=waiting_rows(self.maximum, 1))
         m.submodules.keys  = keys  = fifo.SyncFIFOBuffered(width=keys_layout(p).size, depth=depth)
         m.submodules.words = words = fifo.SyncFIFOBuffered(width=elements_layout(p).size,
                                                            depth=depth)
@@ -133,7 +134,9 @@ class ExactSoftmax(Block):
 
         elements  = Signal(elements_layout(p))
         exponents = Signal(data.ArrayLayout(p.exp_bits + 1, p.width))
-        valid, last = _delayed(m, "exponent", LATENCY, taken, word.last)
+        keep = Cat(~is_absent(word.keys[lane], p.x_format) for lane in range(p.width))
+        valid, before = _delayed(m, "exponent", LATENCY, taken, Cat(word.last, keep))
+        last = before[0]
         for lane in range(p.width):
             m.submodules[f"exponent_{lane}"] = exponent = Use(self.exponent)
             m.d.comb += [
@@ -146,6 +149,7 @@ class ExactSoftmax(Block):
         m.submodules.total = total = Use(self.total)
         m.d.comb += [
             elements.last.eq(last),
+            elements.keep.eq(before[1:]),
             words.w_data.eq(elements),
             words.w_en.eq(valid),
             total.i.eq(exponents),
@@ -189,8 +193,7 @@ class ExactSoftmax(Block):
         with m.If(enable):
             m.d.sync += [chain[stage].eq(chain[stage - 1]) for stage in range(1, stages)]
 
-        last_word = Cat(word.last, row.all_masked, row.invalid,
-                        Mux(word.last, row.keep, ~C(0, p.width)))
+        last_word = Cat(word.last, row.all_masked, row.invalid, word.keep)
         valid, before = _delayed(m, "divided", stages - 1, taken, last_word, enable)
         with m.If(enable):
             m.d.sync += [
