@@ -21,7 +21,7 @@ from synth.timing import Timing, analyse
 from tb import runner
 
 __all__ = ["ROW_BUFFERS", "PHASES", "SIGMA", "PAPER", "LEFT_OUT", "main", "mapped", "logits",
-           "lines", "show"]
+           "lines", "markdown", "comparison", "show"]
 
 #: Names of the memories that are the row buffers; they stay outside the netlists.
 ROW_BUFFERS = r"(keys|words).*_storage"
@@ -30,7 +30,7 @@ ROW_BUFFERS = r"(keys|words).*_storage"
 PHASES = {
     "maximum": "maximum",
     "threshold": "exponents and sums", "coder": "exponents and sums",
-    "exponent_sum": "exponents and sums",
+    "exponent_sum": "exponents and sums", "lut_sum": "exponents and sums",
     "exponent": "exponents and sums", "exponent_total": "exponents and sums",
     "division": "normalisation", "quotient": "normalisation",
 }
@@ -118,7 +118,7 @@ class Unit:
 
 
 def main(parameters: SoftmaxParameters, liberty: Path | None, power: bool, output: Path) -> None:
-    """Measure both units; print the tables and write ``<output>/<set>.json``."""
+    """Measure both units; print the tables, and write ``<output>/<set>.json`` and ``.md``."""
     library = library_of(liberty)
     sets = parameters, parameters.baseline()
     with progress(3 * len(sets)) as step:
@@ -127,7 +127,8 @@ def main(parameters: SoftmaxParameters, liberty: Path | None, power: bool, outpu
     show(report)
     path = output / f"{parameters.name}.json"
     write(path, json.dumps(report, indent=2) + "\n")
-    console.print(f"Written to {path}")
+    write(path.with_suffix(".md"), markdown([report]))
+    console.print(f"Written to {path} and {path.with_suffix('.md')}")
 
 
 def mapped(parameters: SoftmaxParameters | BaselineParameters, library: Library,
@@ -246,8 +247,7 @@ def lines(report: dict) -> list[tuple[str, list[float], str]]:
 
     width = report["set"]["width"]
     energy = [] if units[0]["fj_per_element"] is None else [
-        line(f"fJ per element, at {report['power_period_ns']:.2f} ns",
-             lambda unit: unit["fj_per_element"])]
+        line("fJ per element, at the longer period", lambda unit: unit["fj_per_element"])]
     return [
         *(line(f"cycles per row of {int(length):,}",
                lambda unit, n=length: unit["rates"][n]["cycles_per_row"])
@@ -257,7 +257,7 @@ def lines(report: dict) -> list[tuple[str, list[float], str]]:
           for length in units[0]["rates"]),
         line("GE without row buffers", lambda unit: unit["gates"]),
         line("GE per lane", lambda unit: unit["gates_per_lane"]),
-        *(line(f"  {phase}", lambda unit, name=phase: unit["phases"][name] / width)
+        *(line(f"GE per lane, {phase}", lambda unit, name=phase: unit["phases"][name] / width)
           for phase in units[0]["phases"]),
         line("GE of ports and registers, besides", lambda unit: unit["ports_gates"]),
         line("row buffers, bits", lambda unit: unit["row_buffer_bits"]),
@@ -266,6 +266,19 @@ def lines(report: dict) -> list[tuple[str, list[float], str]]:
         line("elements per ns", lambda unit: unit["elements_per_ns"], "{:.2f}"),
         line("elements per ns and MGE", lambda unit: unit["elements_per_ns_and_mge"], "{:,.1f}"),
     ]
+
+
+def markdown(reports: list[dict]) -> str:
+    """Table of reports of the same sets with several libraries, in Markdown."""
+    names = [unit["set"]["name"] for unit in reports[0]["units"]]
+    heads = [f"{name}, {Path(report['library']['name']).stem}" for report in reports
+             for name in (*names, "ratio")]
+    rows = [f"| | {' | '.join(heads)} |", f"|---|{'--:|' * len(heads)}"]
+    for same in zip(*map(lines, reports), strict=True):
+        cells = [cell for _, values, form in same
+                 for cell in (*map(form.format, values), f"{values[0] / values[1]:.3f}")]
+        rows.append(f"| {same[0][0]} | {' | '.join(cells)} |")
+    return "\n".join([*rows, ""])
 
 
 def comparison(report: dict) -> str:
