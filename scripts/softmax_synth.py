@@ -20,8 +20,8 @@ from synth.power import Activity, Power, estimate
 from synth.timing import Timing, analyse
 from tb import runner
 
-__all__ = ["ROW_BUFFERS", "PHASES", "SIGMA", "PAPER", "LEFT_OUT", "main", "mapped", "logits",
-           "lines", "markdown", "comparison", "show"]
+__all__ = ["ROW_BUFFERS", "PHASES", "SIGMA", "PAPER", "LEFT_OUT", "main", "core", "mapped",
+           "logits", "lines", "comparison", "markdown", "basis", "show"]
 
 #: Names of the memories that are the row buffers; they stay outside the netlists.
 ROW_BUFFERS = r"(keys|words).*_storage"
@@ -45,8 +45,8 @@ ACTIVE = (1024, 16)
 #: Standard deviation of the logits, about the middle of what docs/softmax.md looks at.
 SIGMA = 1.9
 
-PAPER = ("The paper's abstract (arXiv 2410.03185) has 36.9 % acceleration of softmax, software "
-         "whose exponents and sums alone were changed")
+PAPER = ("The paper's abstract (arXiv 2410.03185) has softmax 36.9 % faster, in software whose "
+         "exponents and sums alone were changed")
 
 LEFT_OUT = ("the row buffers' area, energy and access time, the energy of ports and registers, "
             "wires, clock tree, glitches (delays are zero in the simulation)")
@@ -127,8 +127,17 @@ def main(parameters: SoftmaxParameters, liberty: Path | None, power: bool, outpu
     show(report)
     path = output / f"{parameters.name}.json"
     write(path, json.dumps(report, indent=2) + "\n")
-    write(path.with_suffix(".md"), markdown([report]))
+    write(path.with_suffix(".md"), markdown(report))
     console.print(f"Written to {path} and {path.with_suffix('.md')}")
+
+
+def core(parameters: SoftmaxParameters | BaselineParameters):
+    """Core of a unit, without the standard ports."""
+    from hdl.softmax.core import Softmax
+    from hdl.softmax.exact import ExactSoftmax
+
+    exaq = isinstance(parameters, SoftmaxParameters)
+    return (Softmax if exaq else ExactSoftmax)(parameters)
 
 
 def mapped(parameters: SoftmaxParameters | BaselineParameters, library: Library,
@@ -138,11 +147,8 @@ def mapped(parameters: SoftmaxParameters | BaselineParameters, library: Library,
     Without ``ports`` it is the core alone, to which constants come from outside.
     """
     from hdl.export import export
-    from hdl.softmax.core import Softmax
-    from hdl.softmax.exact import ExactSoftmax
     from hdl.softmax.unit import SoftmaxUnit
 
-    core = Softmax if isinstance(parameters, SoftmaxParameters) else ExactSoftmax
     block = (SoftmaxUnit if ports else core)(parameters)
     directory = output / parameters.name / ("unit" if ports else "core")
     return synthesise(export(block, directory), block.module, library, directory, flatten=False,
@@ -176,8 +182,8 @@ def _unit(parameters, library: Library, output: Path, power: bool, step) -> Unit
     timing = analyse(mapping.netlist)
     step(f"mapping {name} with its ports")
     whole = mapped(parameters, library, output, ports=True)
-    core = next(block for block in whole.blocks if block.module == mapping.top)
-    ports = whole.gates(whole.blocks[0].total - core.total)
+    inside = next(block for block in whole.blocks if block.module == mapping.top)
+    ports = whole.gates(whole.blocks[0].total - inside.total)
     verilog = mapping.directory / f"{mapping.top}.v"
     step(f"simulating {name}")
     # The netlist takes longer than the source.
@@ -268,37 +274,42 @@ def lines(report: dict) -> list[tuple[str, list[float], str]]:
     ]
 
 
-def markdown(reports: list[dict]) -> str:
-    """Table of reports of the same sets with several libraries, in Markdown."""
-    names = [unit["set"]["name"] for unit in reports[0]["units"]]
-    heads = [f"{name}, {Path(report['library']['name']).stem}" for report in reports
-             for name in (*names, "ratio")]
-    rows = [f"| | {' | '.join(heads)} |", f"|---|{'--:|' * len(heads)}"]
-    for same in zip(*map(lines, reports), strict=True):
-        cells = [cell for _, values, form in same
-                 for cell in (*map(form.format, values), f"{values[0] / values[1]:.3f}")]
-        rows.append(f"| {same[0][0]} | {' | '.join(cells)} |")
-    return "\n".join([*rows, ""])
-
-
 def comparison(report: dict) -> str:
     """The paper's figure, and what corresponds to it here."""
     ours, exact = report["units"]
-    faster = ours["elements_per_ns"] / exact["elements_per_ns"] - 1
-    denser = ours["elements_per_ns_and_mge"] / exact["elements_per_ns_and_mge"]
-    text = (f"{report['paper']}. Here both units take {ours['set']['width']} elements in each "
-            f"cycle: {faster:+.1%} elements per second, {denser:.2f} times as many for the same "
-            "area")
-    if ours["fj_per_element"] is None:
-        return f"{text}."
-    saved = 1 - ours["fj_per_element"] / exact["fj_per_element"]
-    return f"{text}, {saved:.1%} less energy for each."
+    speed, density = (ours[key] / exact[key] for key in ("elements_per_ns",
+                                                         "elements_per_ns_and_mge"))
+    same = "exponents and sums"
+    gains = [f"{speed - 1:+.1%} in elements per second", f"{density:.2f} times these for its area",
+             f"{1 - ours['phases'][same] / exact['phases'][same]:.1%} less area for {same}"]
+    if ours["fj_per_element"] is not None:
+        saved = 1 - ours["fj_per_element"] / exact["fj_per_element"]
+        gains.append(f"{saved:.1%} less energy for an element")
+    return (f"{report['paper']}. Here both units take {ours['set']['width']} elements in each "
+            f"cycle, and EXAQ's has, against the exact one, {', '.join(gains)}.")
+
+
+def markdown(report: dict) -> str:
+    """A report for a page: the table, the comparison, and what the figures rest on."""
+    names = [unit["set"]["name"] for unit in report["units"]]
+    rows = [f"| {report['library']['name']} | {' | '.join(names)} | ratio |", "|---|--:|--:|--:|"]
+    rows += [f"| {label} | {' | '.join(map(form.format, values))} | {values[0] / values[1]:.3f} |"
+             for label, values, form in lines(report)]
+    return "\n".join([*rows, "", comparison(report), "", basis(report), ""])
+
+
+def basis(report: dict) -> str:
+    """Library, tools, and what the figures leave out."""
+    library = report["library"]
+    return (f"Library {library['name']}, {library['voltage']} V, a NAND2 has "
+            f"{library['nand2_um2']:.3f} µm²; "
+            + ", ".join(f"{tool} {number}" for tool, number in report["tools"].items())
+            + f". Left out: {report['left_out']}.")
 
 
 def show(report: dict) -> None:
     """Print a report as tables."""
-    units, tools = report["units"], report["tools"]
-    width = report["set"]["width"]
+    units, width = report["units"], report["set"]["width"]
     for unit in units:
         table = Table("block", title=f"{unit['set']['name']}: {unit['gates'] / 1000:,.1f} kGE "
                       "without row buffers", title_justify="left", box=box.SIMPLE)
@@ -320,8 +331,4 @@ def show(report: dict) -> None:
                       f"{len(path['steps'])} cells, {start['instance'] or start['pin']} to "
                       f"{path['endpoint']}")
     console.print(comparison(report))
-    console.print(f"Left out: {report['left_out']}.")
-    library = report["library"]
-    console.print(f"Library {library['name']}, {library['voltage']} V, a NAND2 has "
-                  f"{library['nand2_um2']:.3f} um2; "
-                  + ", ".join(f"{tool} {number}" for tool, number in tools.items()))
+    console.print(basis(report))
