@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from golden.base_parameters import BaseParameters
 from golden.parameters import CHOICES, ArrayParameters
 from golden.softmax_parameters import THRESHOLD_BITS, BaselineParameters, SoftmaxParameters
+from golden.values_parameters import COLUMN_BITS, QUERY_BITS, ValuesParameters
 
 __all__ = ["ACCESSES", "ADDRESS_BITS", "DATA_BITS", "ID", "VERSION", "Field", "Register",
-           "RegisterTable", "SOFTMAX_ID", "port_names", "gemm_registers", "softmax_registers",
-           "unit_registers"]
+           "RegisterTable", "SOFTMAX_ID", "VALUES_ID", "port_names", "gemm_registers",
+           "softmax_registers", "values_registers", "unit_registers"]
 
 #: Kinds of fields, and what each is.
 ACCESSES = {
@@ -34,6 +35,9 @@ ID = 0x4d585045
 
 #: What register ID of the softmax units reads, "MXSM" in ASCII.
 SOFTMAX_ID = 0x4d58534d
+
+#: What register ID of the unit for codes times V reads, "MXPV" in ASCII.
+VALUES_ID = 0x4d585056
 
 #: Version of the registers: major, which breaks drivers, minor, and patch.
 VERSION = (0, 1, 0)
@@ -418,9 +422,104 @@ def _constants(p: SoftmaxParameters, chosen: int) -> list[Register]:
         ), f"Exponent of code {k} in set {chosen}") for k in range(p.levels))]
 
 
-def unit_registers(parameters: ArrayParameters | SoftmaxParameters
-                   | BaselineParameters) -> RegisterTable:
-    """Registers of the engine of an array, or of a softmax unit.
+# The unit for codes times V
+
+
+def values_registers(parameters: ValuesParameters) -> RegisterTable:
+    """Registers of the unit that multiplies codes by V.
+
+    Parameters
+    ----------
+    parameters : ValuesParameters
+        Set whose shape and hash the constants tell; it says how many exponents there are.
+    """
+    p = parameters
+    errors = [
+        ("start_refused", "A start found the queue full and was ignored"),
+        ("bad_shape", "A start had a shape that breaks a rule and was ignored"),
+        ("too_long", "A row had more codes than the command's tokens and was cut there"),
+        ("bad_exponents", "A command's set had an exponent above 1"),
+        *((f"{stream}_last_{kind}", f"Stream {stream} {what}") for stream in ("v", "s")
+          for kind, what in (("unexpected", "had last before its end"),
+                             ("missing", "ended without last"))),
+    ]
+    counters = [
+        ("CYCLES", "Cycles in which a command waited or ran"),
+        ("BEATS", "Cycles in which tokens entered the tile"),
+        ("STALL_CODES", "Cycles without tokens because the codes of a block were not complete"),
+        ("STALL_V", "Cycles without tokens because v had nothing"),
+        ("STALL_S", "Cycles without tokens because s had nothing"),
+        ("STALL_Y", "Cycles without tokens because outputs were under way or y was not taken"),
+        ("WORDS_CODES", "Words of codes that were taken"),
+        ("WORDS_V", "Words of v that were taken"),
+        ("WORDS_Y", "Words of y that were sent"),
+        ("DONE", "Commands that finished"),
+    ]
+    registers = [
+        *_identity(p, VALUES_ID, "MXPV in ASCII"),
+        Register("UNIT", 0x0c, (
+            Field("width",    0,  6, "const", p.width,    "Codes in a word of their stream"),
+            Field("words",    6,  3, "const", p.words,    "Words of codes in each cycle"),
+            Field("bits",     9,  3, "const", p.bits,     "Bits of a code"),
+            Field("queries",  12, 7, "const", p.queries,  "Queries of a block"),
+            Field("columns",  19, 5, "const", p.columns,  "Columns of V in an item of v"),
+            Field("exp_bits", 24, 4, "const", p.exp_bits, "Fraction bits of an exponent"),
+        ), "Shape of the unit"),
+        Register("LENGTH", 0x10, (
+            Field("most", 0,  17, "const", p.max_length, "Tokens of the longest row"),
+            Field("sets", 24, 5,  "const", p.sets,       "Sets of exponents"),
+        ), "Lengths of rows, and sets of exponents"),
+        Register("CONTROL", 0x20, (
+            Field("start",          0, 1, "pulse", 0, "Queue a command with the shape as set"),
+            Field("soft_reset",     1, 1, "pulse", 0, "Discard all commands and data"),
+            Field("clear_counters", 2, 1, "pulse", 0, "Set all counters to 0"),
+        ), "What to do now"),
+        Register("STATUS", 0x24, (
+            Field("busy",       0, 1, "ro", 0, "A command waits or runs"),
+            Field("queue_full", 1, 1, "ro", 0, "No further command can wait"),
+            Field("queue",      8, 8, "ro", 0, "Commands whose codes have not all come"),
+        ), "What the unit does"),
+        Register("ERROR", 0x28, tuple(
+            Field(name, bit, 1, "w1c", 0, text) for bit, (name, text) in enumerate(errors)
+        ), "What went wrong since it was last cleared"),
+        Register("IRQ_ENABLE", 0x2c, (
+            Field("done",  0, 1, "rw", 0, "Interrupt when a command has finished"),
+            Field("error", 1, 1, "rw", 0, "Interrupt when a bit of ERROR is set"),
+        ), "Which events interrupt"),
+        Register("IRQ_STATUS", 0x30, (
+            Field("done",  0, 1, "w1c", 0, "A command has finished"),
+            Field("error", 1, 1, "w1c", 0, "A bit of ERROR was set"),
+        ), "Which events there were, enabled or not"),
+        Register("QUERIES", 0x40, (
+            Field("value", 0, QUERY_BITS, "rw", 0, "Rows of codes"),
+        ), "Queries of the next command"),
+        Register("TOKENS", 0x44, (
+            Field("value", 0, p.count_bits, "rw", 0, "Rows of V"),
+        ), "Tokens of the next command"),
+        Register("COLUMNS", 0x48, (
+            Field("value", 0, COLUMN_BITS, "rw", 0, "Columns of V"),
+        ), "Columns of the next command"),
+        Register("SET", 0x4c, (
+            Field("value", 0, 4, "rw", 0, "Set of exponents, from 0"),
+        ), "Exponents of the next command"),
+        *(Register(name, 0x80 + 4 * index, (
+            Field("count", 0, 32, "ro", 0, "Number; stays at its largest value"),
+        ), text) for index, (name, text) in enumerate(counters)),
+    ]
+    # A set of exponents has 16 words of its own.
+    registers += [Register(f"EXPONENT_{chosen}_{k}", 0x100 + 0x40 * chosen + 4 * k, (
+        Field("value", 0, p.exp_bits + 1, "rw", 0, "In units of 2 to the power of -exp_bits"),
+    ), f"Exponent of code {k} in set {chosen}") for chosen in range(p.sets)
+        for k in range(p.levels)]
+    return RegisterTable("mixpe_values", tuple(registers))
+
+
+# All of them
+
+
+def unit_registers(parameters: ArrayParameters | SoftmaxParameters | BaselineParameters
+                   | ValuesParameters) -> RegisterTable:
+    """Registers of the engine of an array, of a softmax unit, or of a unit for codes times V.
 
     Raises
     ------
@@ -429,4 +528,6 @@ def unit_registers(parameters: ArrayParameters | SoftmaxParameters
     """
     if isinstance(parameters, ArrayParameters):
         return gemm_registers(parameters)
+    if isinstance(parameters, ValuesParameters):
+        return values_registers(parameters)
     return softmax_registers(parameters)

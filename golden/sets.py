@@ -11,23 +11,26 @@ from golden.softmax_parameters import (
     BaselineParameters,
     SoftmaxParameters,
 )
+from golden.values_parameters import VALUES_SETS, ValuesParameters
 
 __all__ = ["UNITS", "ALL_SETS", "Parameters", "parameter_set"]
 
-Parameters = ArrayParameters | SoftmaxParameters | BaselineParameters
+Parameters = ArrayParameters | SoftmaxParameters | BaselineParameters | ValuesParameters
 
 #: Classes of parameter sets by what they describe, which is ``unit`` in a file.
 UNITS: dict[str, type[Parameters]] = {
-    each.unit: each for each in (ArrayParameters, SoftmaxParameters, BaselineParameters)
+    each.unit: each
+    for each in (ArrayParameters, SoftmaxParameters, BaselineParameters, ValuesParameters)
 }
 
 #: What messages call them.
 _CALLED = {
     "array": "an array", "softmax": "a softmax unit", "exact_softmax": "an exact softmax unit",
+    "values": "a unit for codes times V",
 }
 
 #: Sets that come with mixpe; a name is that of one set whatever its unit.
-ALL_SETS: dict[str, Parameters] = {**SETS, **SOFTMAX_SETS, **EXACT_SETS}
+ALL_SETS: dict[str, Parameters] = {**SETS, **SOFTMAX_SETS, **EXACT_SETS, **VALUES_SETS}
 
 
 def parameter_set(source: str, units: Iterable[str] = tuple(UNITS)) -> Parameters:

@@ -5,7 +5,7 @@ from itertools import groupby
 from amaranth import *
 from amaranth.lib.wiring import In, Out
 
-from golden.parameters import ArrayParameters
+from golden.base_parameters import BaseParameters
 from hdl.block import Block, Use
 
 __all__ = ["FullAdder", "BitHeap", "FullAdders"]
@@ -18,7 +18,7 @@ class FullAdder(Block):
 
     Parameters
     ----------
-    parameters : ArrayParameters
+    parameters : BaseParameters
     width : int
         Number of adders.
 
@@ -28,7 +28,7 @@ class FullAdder(Block):
     s, carry : Out(width)
     """
 
-    def __init__(self, parameters: ArrayParameters, width: int):
+    def __init__(self, parameters: BaseParameters, width: int):
         super().__init__(parameters, f"full_adder_{width}", {
             "a": In(width), "b": In(width), "c": In(width), "s": Out(width), "carry": Out(width),
         })
@@ -137,10 +137,10 @@ class FullAdders:
 
     Parameters
     ----------
-    parameters : ArrayParameters
+    parameters : BaseParameters
     """
 
-    def __init__(self, parameters: ArrayParameters):
+    def __init__(self, parameters: BaseParameters):
         self.parameters = parameters
         self.blocks = {}
 

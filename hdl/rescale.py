@@ -3,8 +3,9 @@
 from amaranth import *
 from amaranth.lib.wiring import In, Out
 
+from golden.base_parameters import BaseParameters
 from golden.formats import Format
-from golden.parameters import RESCALE_LATENCY, ArrayParameters
+from golden.parameters import RESCALE_LATENCY
 from hdl import float32
 from hdl.block import Block
 from hdl.float32 import FP32, SIGNIFICAND, Exact, Float
@@ -22,8 +23,12 @@ class Rescale(Block):
 
     Parameters
     ----------
-    parameters : ArrayParameters
-        Output format.
+    parameters : BaseParameters
+        Has the output format, ``y_format``.
+    name : str
+        Name of the block.
+    y : Format, optional
+        Output format, if another than the set's.
 
     Members
     -------
@@ -33,18 +38,19 @@ class Rescale(Block):
         Accumulator; any code of binary32.
     scale : In(32)
         Scale of the activations; any code of binary32.
-    y : Out(parameters.y_format.bits)
+    y : Out(y bits)
         Output code.
     """
 
     LATENCY = RESCALE_LATENCY
 
-    def __init__(self, parameters: ArrayParameters):
-        super().__init__(parameters, "rescale", {
+    def __init__(self, parameters: BaseParameters, name: str = "rescale", y: Format | None = None):
+        self._format = y or parameters.y_format
+        super().__init__(parameters, name, {
             "enable": In(1),
             "acc":    In(FP32.bits),
             "scale":  In(FP32.bits),
-            "y":      Out(parameters.y_format.bits),
+            "y":      Out(self._format.bits),
         })
 
     def elaborate(self, platform):
@@ -54,10 +60,10 @@ class Rescale(Block):
                                       for code in (self.acc, self.scale)))
         number  = float32.registered(m, float32.round_exact(m, product), self.enable)
 
-        narrow = _to_integer if self.parameters.y_format.is_integer else _to_float
+        narrow = _to_integer if self._format.is_integer else _to_float
         y = Signal.like(self.y, reset_less=True)
         with m.If(self.enable):
-            m.d.sync += y.eq(narrow(m, number, self.parameters.y_format))
+            m.d.sync += y.eq(narrow(m, number, self._format))
         m.d.comb += self.y.eq(y)
 
         return m

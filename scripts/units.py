@@ -5,9 +5,9 @@ from golden.sets import Parameters
 __all__ = ["unit_module"]
 
 #: Last part of the module's name for each kind of set.
-_UNITS = {"array": "gemm", "softmax": "softmax", "exact_softmax": "softmax"}
+_UNITS = {"array": "gemm", "softmax": "softmax", "exact_softmax": "softmax", "values": "values"}
 
 
 def unit_module(parameters: Parameters) -> str:
-    """Name of the module, ``mixpe_<set>_gemm`` of an array and ``mixpe_<set>_softmax`` else."""
+    """Name of the module, such as ``mixpe_<set>_gemm`` of an array."""
     return f"mixpe_{parameters.name}_{_UNITS[parameters.unit]}"

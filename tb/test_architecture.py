@@ -20,7 +20,8 @@ PACKAGES = ["golden", "hdl", "synth", "scripts", "tb"]
 ALLOWED = {
     "golden":  ["golden", "numpy"],
     "hdl":     ["hdl", "amaranth", "golden.base_parameters", "golden.formats",
-                "golden.parameters", "golden.registers", "golden.softmax_parameters"],
+                "golden.parameters", "golden.registers", "golden.softmax_parameters",
+                "golden.values_parameters"],
     "synth":   ["synth", "hdl.yosys", "numpy"],
     "scripts": None,
     "tb":      None,
@@ -30,8 +31,11 @@ ALLOWED = {
 LEAVES = {"golden/formats.py": ["numpy"], "golden/base_parameters.py": [],
           "golden/parameters.py": ["golden.base_parameters", "golden.formats"],
           "golden/softmax_parameters.py": ["golden.base_parameters", "golden.formats"],
+          "golden/values_parameters.py": ["golden.base_parameters", "golden.formats",
+                                          "golden.parameters"],
           "golden/registers.py": ["golden.base_parameters", "golden.parameters",
-                                 "golden.softmax_parameters"], "hdl/yosys.py": []}
+                                 "golden.softmax_parameters", "golden.values_parameters"],
+          "hdl/yosys.py": []}
 
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("**/*.py"))]
 

@@ -20,7 +20,7 @@ SOFTMAX = SOFTMAX_SETS["attention_tiny"]
 SOFTMAX_UNITS = [
     SOFTMAX, EXACT_SETS["attention_tiny_exact"],
     SOFTMAX.replace(name="fine", bits=4, x="bf16", y="fp16", width=8, exp_bits=11, sets=3),
-    SOFTMAX.replace(name="scalar", bits=3, y="u16", width=1, sets=1, max_length=1, least_length=1),
+    SOFTMAX.replace(name="scalar", bits=3, y="u16", width=1, sets=1, max_length=2, least_length=2),
 ]
 
 

@@ -5,6 +5,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from golden.softmax_parameters import SoftmaxParameters
+from golden.values_parameters import ValuesParameters
 from hdl.block import Block
 from hdl.compressor import BitHeap, FullAdders
 from hdl.float32 import named
@@ -23,7 +24,7 @@ class ExponentSum(Block):
 
     Parameters
     ----------
-    parameters : SoftmaxParameters
+    parameters : SoftmaxParameters or ValuesParameters
 
     Members
     -------
@@ -47,7 +48,7 @@ class ExponentSum(Block):
     sum : Out(sum_bits)
     """
 
-    def __init__(self, parameters: SoftmaxParameters):
+    def __init__(self, parameters: SoftmaxParameters | ValuesParameters):
         p = parameters
         #: Bits of a count in a cycle, and cycles.
         self.digits = -(-p.block_count_bits // p.block_words)

@@ -1,0 +1,1 @@
+"""Attention's second product: codes of probabilities times V."""
