@@ -18,7 +18,7 @@ EXACT = SETTINGS.get("exact", False)
 P = (BaselineParameters if EXACT else SoftmaxParameters).from_dict(SETTINGS["parameters"])
 
 #: Cycles that a row may wait for a table of sums.
-FILL = 0 if EXACT or P.accumulate == "counters" else P.lut_entries
+FILL = 0 if EXACT or P.accumulate == "counters" else P.lut_entries + 1
 
 #: Cycles from a row's last input to its first output, at most, without those of its words.
 LATENCY = 100 + FILL

@@ -44,7 +44,7 @@ def test_unit(parameters):
                          ids=lambda parameters: parameters.name)
 def test_table_of_sums(parameters):
     unit = Softmax(parameters)
-    assert unit.exponent_sum.fill_cycles == parameters.lut_entries
+    assert unit.exponent_sum.fill_cycles == parameters.lut_entries + 1
     simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
              rounds=3, resets=3)
 

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.softmax_parameters import SoftmaxParameters
 from hdl.block import Block
-from hdl.softmax.keys import is_masked
+from hdl.softmax.keys import at_least, is_masked
 from hdl.softmax.maximum import keys_layout
 
 __all__ = ["Coder", "codes_layout", "reached_layout"]
@@ -63,12 +63,12 @@ class Coder(Block):
         for lane in range(p.width):
             value  = self.i.keys[lane]
             masked = Signal(name=f"masked_{lane}")
-            reached = [~masked, *(value >= bound for bound in self.thresholds)]
+            reached = [~masked, *(at_least(value, bound) for bound in self.thresholds)]
             m.d.comb += [masked.eq(is_masked(value, p.x_format)),
                          *(self.reached[k][lane].eq(each) for k, each in enumerate(reached))]
             code = _encoded([self.reached[k][lane] for k in range(p.levels)])
             m.d.comb += self.o.codes[lane].eq(
-                Cat(Mux(masked, ~value[0], code[0]), code[1:], masked))
+                Cat(Mux(masked, value[0], code[0]), code[1:], masked))
 
         return m
 

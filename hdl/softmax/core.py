@@ -16,6 +16,7 @@ from hdl.softmax.exponent_sum import ExponentSum
 from hdl.softmax.first_pass import first_pass, waiting_rows
 from hdl.softmax.lut_sum import LutSum
 from hdl.softmax.maximum import Maximum, keys_layout, logits_layout, row_layout
+from hdl.softmax.row_buffer import RowBuffer
 from hdl.softmax.thresholds import LATENCY, Threshold
 
 __all__ = ["Softmax", "constants_layout", "outputs_layout"]
@@ -49,7 +50,7 @@ class _Bounded:
     def __init__(self, parameters: SoftmaxParameters):
         p = parameters
         self.valid, self.taken = Signal(name="bounded"), Signal(name="bounded_taken")
-        self.row = Signal(row_layout(p), name="bounded_row")
+        self.row = Signal(row_layout(p), name="bounded_row", reset_less=True)
         self.thresholds = Signal(data.ArrayLayout(p.x_format.bits, p.levels - 1), name="bounds")
 
 
@@ -101,24 +102,28 @@ class Softmax(Block):
         #: Thresholds at a time, and one after the other.
         self.units  = -(-(p.levels - 1) // max(1, p.row_cycles(p.least_length) - LATENCY))
         self.issues = -(-(p.levels - 1) // self.units)
+        # One of the words is in the register behind the memory.
+        depth = p.words + max(p.words, SLACK + 2 * p.row_cycles(p.least_length)) + 1
+        self.keys  = RowBuffer(p, "keys", keys_layout(p).size, depth)
+        self.words = RowBuffer(p, "words", codes_layout(p).size, depth)
         super().__init__(p, "softmax_core", {
             "x": In(stream.Signature(logits_layout(p))),
             "constants": In(data.ArrayLayout(constants_layout(p), p.sets)),
             "codes": In(1),
             "y": Out(stream.Signature(outputs_layout(p))),
             "too_long": Out(1), "bad_constants": Out(1),
-        }, uses=(self.maximum, self.threshold, self.coder, self.exponent_sum, self.division))
+        }, uses=(self.keys, self.words, self.maximum, self.threshold, self.coder,
+                 self.exponent_sum, self.division))
 
     def elaborate(self, platform):
         m = Module()
         p = self.parameters
 
-        depth = p.words + max(p.words, SLACK + 2 * p.row_cycles(p.least_length))
         m.submodules.rows  = rows  = fifo.SyncFIFO(
             width=row_layout(p).size,
             depth=waiting_rows(self.maximum, self.issues + LATENCY + 1))
-        m.submodules.keys  = keys  = fifo.SyncFIFOBuffered(width=keys_layout(p).size, depth=depth)
-        m.submodules.words = words = fifo.SyncFIFOBuffered(width=codes_layout(p).size, depth=depth)
+        m.submodules.keys  = keys  = Use(self.keys)
+        m.submodules.words = words = Use(self.words)
 
         first_pass(m, self, rows, keys)
         bounded = self._bound(m, rows)
@@ -158,7 +163,7 @@ class Softmax(Block):
         # Magnitudes leave lowest first; keys come in at the top and move down.
         magnitudes = Signal(THRESHOLD_BITS * self.issues * self.units)
         m.d.comb += magnitudes.eq(Value.cast(constants.thresholds))
-        before = Signal(THRESHOLD_BITS)
+        before = Signal(THRESHOLD_BITS, reset_less=True)
         found, disorder = [], []
         now = magnitudes.word_select(issue, THRESHOLD_BITS * self.units)
         for unit in range(self.units):
@@ -170,12 +175,12 @@ class Softmax(Block):
             past  = issue * self.units + unit >= p.levels - 1
             disorder.append(~first & ~past & (magnitude >= previous))
             found.append(threshold.key)
-        with m.If(begin):
-            m.d.sync += before.eq(now.word_select(self.units - 1, THRESHOLD_BITS))
-        last_exponent = constants.exponents[p.levels - 1] != 1 << p.exp_bits
-        m.d.comb += self.bad_constants.eq(begin & (Cat(disorder).any() | last_exponent))
+        m.d.sync += before.eq(now.word_select(self.units - 1, THRESHOLD_BITS))
+        wrong = Cat(each.exponents[p.levels - 1] != 1 << p.exp_bits for each in self.constants)
+        m.d.comb += self.bad_constants.eq(
+            begin & (Cat(disorder).any() | wrong.bit_select(row.set, 1)))
 
-        keys = Signal(p.x_format.bits * self.issues * self.units)
+        keys = Signal(p.x_format.bits * self.issues * self.units, reset_less=True)
         with m.If(begun):
             m.d.sync += keys.eq(Cat(keys, *found)[p.x_format.bits * self.units:])
         m.d.comb += bounded.thresholds.eq(keys)
@@ -187,8 +192,8 @@ class Softmax(Block):
         m.submodules.coder        = coder        = Use(self.coder)
         m.submodules.exponent_sum = exponent_sum = Use(self.exponent_sum)
         active, taken = Signal(), Signal()
-        row    = Signal(row_layout(p))
-        bounds = Signal.like(bounded.thresholds)
+        row    = Signal(row_layout(p), reset_less=True)
+        bounds = Signal.like(bounded.thresholds, reset_less=True)
         word   = data.View(keys_layout(p), keys.r_data)
         m.d.comb += [
             taken.eq(active & keys.r_rdy & words.w_rdy & exponent_sum.ready),
@@ -216,24 +221,23 @@ class Softmax(Block):
         """Probabilities of a row's codes from its sum."""
         p = self.parameters
         m.submodules.division = division = Use(self.division)
-        sum_row, summed_row, divided_row = (Signal(row_layout(p), name=name)
-                                            for name in ("sum_row", "summed_row", "divided_row"))
+        sum_row, divided_row = (Signal(row_layout(p), name=name, reset_less=True)
+                                for name in ("sum_row", "divided_row"))
         result, start = _Result(division), Signal()
+        exponents = self._constants(sum_row).exponents
         m.d.comb += [
             start.eq(exponent_sum.valid & division.ready),
             exponent_sum.taken.eq(start),
             division.start.eq(start),
             division.sum.eq(exponent_sum.sum),
-            division.exponents.eq(self._constants(summed_row).exponents),
+            division.exponents.eq(exponents),
         ]
         if p.accumulate == "counters":
-            m.d.comb += exponent_sum.exponents.eq(self._constants(sum_row).exponents)
+            m.d.comb += exponent_sum.exponents.eq(exponents)
         with m.If(exponent_sum.closing):
             m.d.sync += sum_row.eq(row)
-        with m.If(exponent_sum.finishing):
-            m.d.sync += summed_row.eq(sum_row)
         with m.If(start):
-            m.d.sync += divided_row.eq(summed_row)
+            m.d.sync += divided_row.eq(sum_row)
         with m.If(division.finishing):
             m.d.sync += [result.all_masked.eq(divided_row.all_masked),
                          result.invalid.eq(divided_row.invalid)]
@@ -242,8 +246,9 @@ class Softmax(Block):
     def _send(self, m, words, result):
         """Look up each code's output."""
         p = self.parameters
-        active, all_masked, invalid = Signal(), Signal(), Signal()
-        table = Signal(data.ArrayLayout(p.y_format.bits, p.levels))
+        active = Signal()
+        all_masked, invalid = Signal(reset_less=True), Signal(reset_less=True)
+        table = Signal(data.ArrayLayout(p.y_format.bits, p.levels), reset_less=True)
         word  = data.View(codes_layout(p), words.r_data)
         sent  = Signal()
         m.d.comb += [

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.softmax_parameters import SoftmaxParameters
 from hdl.block import Block
+from hdl.compressor import FullAdders, ripple
 from hdl.float32 import named, round_even
 
 __all__ = ["Division", "rounded"]
@@ -50,6 +51,7 @@ class Division(Block):
         self.units, self.depth = _smallest(p.levels, p.quotient_bits, p.row_cycles(p.least_length))
         #: Cycles of a quotient, and quotients one after the other.
         self.cycles, self.rounds = -(-p.quotient_bits // self.depth), p.levels // self.units
+        self._adders = FullAdders(p)
         super().__init__(p, "division", {
             "start": In(1),
             "sum": In(p.sum_bits),
@@ -57,6 +59,10 @@ class Division(Block):
             "ready": Out(1), "finishing": Out(1), "valid": Out(1), "taken": In(1),
             "probabilities": Out(data.ArrayLayout(p.y_format.bits, p.levels)),
         })
+
+    @property
+    def uses(self):
+        return tuple(self._adders.blocks.values())
 
     @property
     def _left_bits(self) -> int:
@@ -91,29 +97,33 @@ class Division(Block):
             m.d.sync += running.eq(1)
 
         # S, and whether it has bits above those of every dividend: all digits are 0 then.
-        divisor, beyond = Signal(self._left_bits), Signal()
+        divisor, beyond = Signal(self._left_bits, reset_less=True), Signal(reset_less=True)
         # Twice the exponents; the highest has its first digit.
         one  = named(m, "one", self.sum <= 2 << p.exp_bits)
         rest = named(m, "rest", ((2 << p.exp_bits)
                                  - Mux(one, self.sum, 0)[:p.exp_bits + 2])[:p.exp_bits + 2])
         begun = [*(self.exponents[k] << 1 for k in range(p.levels - 1)), rest]
-        left  = [Signal(self._left_bits, name=f"left_{unit}") for unit in range(self.units)]
-        later = [Signal(p.exp_bits + 2, name=f"later_{k}") for k in range(self.units, p.levels)]
-        first = Signal()  # first digit of the highest
+        left  = [Signal(self._left_bits, name=f"left_{unit}", reset_less=True)
+                 for unit in range(self.units)]
+        later = [Signal(p.exp_bits + 2, name=f"later_{k}", reset_less=True)
+                 for k in range(self.units, p.levels)]
+        first = Signal(reset_less=True)  # first digit of the highest
         with m.If(self.start):
             m.d.sync += [divisor.eq(self.sum), beyond.eq(self.sum[len(divisor):].any()),
                          first.eq(one)]
 
         # Quotients of the units, and of the rounds before: digits above whether something is left
         bits  = self.cycles * self.depth
-        found = [Signal(bits + 2, name=f"found_{unit}") for unit in range(self.units)]
-        kept  = [Signal(bits + 1, name=f"kept_{k}") for k in range(p.levels - self.units)]
+        found = [Signal(bits + 2, name=f"found_{unit}", reset_less=True)
+                 for unit in range(self.units)]
+        kept  = [Signal(bits + 1, name=f"kept_{k}", reset_less=True)
+                 for k in range(p.levels - self.units)]
         after = []
         for unit in range(self.units):
             before = found[unit][1:]
             if unit == self.units - 1:
                 before = Cat(Mux(step == 0, first, before[0]), before[1:])
-            digits, rest = self._digits(m, left[unit], divisor, beyond)
+            digits, rest = self._digits(m, f"digit_{unit}", left[unit], divisor, beyond)
             after.append(Cat(rest.any(), digits, before)[:bits + 2])
             with m.If(move):
                 m.d.sync += [found[unit].eq(after[unit]), left[unit].eq(rest)]
@@ -133,15 +143,16 @@ class Division(Block):
 
         return m
 
-    def _digits(self, m, left, divisor, beyond):
+    def _digits(self, m, name, left, divisor, beyond):
         """Digits of a cycle, the lowest first, and what is left."""
         digits = []
         # Twice what is left of S needs a bit more than S.
         bits = len(left) + (len(left) == self.parameters.sum_bits)
-        for _ in range(self.depth):
+        for place in range(self.depth):
             twice = Cat(C(0), left)[:bits]
-            difference = named(m, "difference", twice - divisor)
-            digit = named(m, "digit", ~difference[-1] & ~beyond)
+            difference, fits = ripple(m, self._adders, f"{name}_{place}", twice,
+                                      ~Cat(divisor, C(0, bits - len(divisor))), C(1))
+            digit = named(m, "digit", fits & ~beyond)
             left  = named(m, "rest", Mux(digit, difference, twice)[:len(left)])
             digits.insert(0, digit)
         return Cat(digits), left

@@ -9,7 +9,7 @@ from hdl.block import Block
 from hdl.codes import number, number_shape
 from hdl.compressor import BitHeap, FullAdders
 from hdl.float32 import named
-from hdl.softmax.keys import code, is_masked
+from hdl.softmax.keys import is_masked
 
 __all__ = ["LATENCY", "Exponent", "ExponentTotal", "element_layout"]
 
@@ -74,7 +74,7 @@ class Exponent(Block):
         p = self.parameters
 
         # From 32 on the exponent is 0.
-        opposite = code(self.key) ^ (1 << p.x_format.bits - 1)
+        opposite = self.key ^ (1 << p.x_format.bits - 1)
         distance = named(m, "distance", (self.maximum + number(opposite, p.x_format))[:-1])
         near     = ~distance[_X_POINT + _WHOLE_BITS:].any()
         shown    = near & ~is_masked(self.key, p.x_format) & ~self.invalid

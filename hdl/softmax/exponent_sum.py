@@ -40,8 +40,6 @@ class ExponentSum(Block):
         Counts of the row of ``i`` are taken.
     exponents : In(ArrayLayout(exp_bits + 1, levels))
         Those of the row for which ``closing`` was high last, from the next cycle on.
-    finishing : Out(1)
-        The last step of a row.
     valid : Out(1)
         ``sum`` is that of a row, until ``taken``.
     taken : In(1)
@@ -58,7 +56,7 @@ class ExponentSum(Block):
             "i": In(codes_layout(p)), "reached": In(reached_layout(p)), "i_valid": In(1),
             "rest": In(range(p.block_words)), "ready": Out(1), "closing": Out(1),
             "exponents": In(data.ArrayLayout(p.exp_bits + 1, p.levels)),
-            "finishing": Out(1), "valid": Out(1), "taken": In(1), "sum": Out(p.sum_bits),
+            "valid": Out(1), "taken": In(1), "sum": Out(p.sum_bits),
         })
 
     @property
@@ -70,44 +68,42 @@ class ExponentSum(Block):
         p = self.parameters
 
         running, free = Signal(), Signal()
+        first, final  = Signal(), Signal()  # the block is a row's first, its last
         step = Signal(range(self.steps))
         last_step = step == self.steps - 1
         move = Signal()
         m.d.comb += [
-            move.eq(running & ~(self.valid & ~self.taken)),
+            self.valid.eq(running & last_step & final),
+            move.eq(running & (~self.valid | self.taken)),
             free.eq(~running | (move & last_step)),
         ]
         early  = Signal(init=1)  # no block of the row has ended
         counts = self._count(m, free, early)
 
         # Counts move down as they are multiplied.
-        left = [Signal(self.steps * self.digits, name=f"left_{k}") for k in range(p.levels)]
-        first, final = Signal(), Signal()
+        left = [Signal(self.steps * self.digits, name=f"left_{k}", reset_less=True)
+                for k in range(p.levels)]
+        summed = Signal(p.sum_bits, reset_less=True)
         heap = BitHeap(p.sum_bits)
-        heap.add(self.sum & (~first).replicate(p.sum_bits))
+        heap.add(summed & (~first).replicate(p.sum_bits))
         for place in range(self.digits):
             for k in range(p.levels - 1):
                 heap.add(self.exponents[k] & left[k][place].replicate(p.exp_bits + 1), shift=place)
         heap.add(left[-1][:self.digits], shift=p.exp_bits)
         total = named(m, "total", heap.total(m, self._adders, "product"))
+        # Back to its place with the last step
+        m.d.comb += self.sum.eq(total.rotate_left((self.steps - 1) * self.digits))
         with m.If(move):
             m.d.sync += [
                 *(each.eq(each >> self.digits) for each in left),
                 step.eq(Mux(last_step, 0, step + 1)),
                 running.eq(~last_step),
                 first.eq(0),
-                # Back to its place with the last step
-                self.sum.eq(Mux(last_step, total.rotate_left((self.steps - 1) * self.digits),
-                                total.rotate_right(self.digits))),
+                summed.eq(Mux(last_step, self.sum, total.rotate_right(self.digits))),
             ]
         with m.If(self.closing):
             m.d.sync += [*(a.eq(b) for a, b in zip(left, counts, strict=True)), running.eq(1),
                          first.eq(early), final.eq(self.i.last)]
-        m.d.comb += self.finishing.eq(move & last_step & final)
-        with m.If(self.finishing):
-            m.d.sync += self.valid.eq(1)
-        with m.Elif(self.taken):
-            m.d.sync += self.valid.eq(0)
 
         return m
 

@@ -23,7 +23,7 @@ def waiting_rows(maximum: Maximum, cycles: int) -> int:
     return -(-(maximum.latency + 1 + cycles) // p.row_cycles(p.least_length)) + 1
 
 
-def first_pass(m: Module, unit: Block, rows: fifo.SyncFIFO, keys: fifo.SyncFIFOBuffered):
+def first_pass(m: Module, unit: Block, rows: fifo.SyncFIFO, keys: Use):
     """Take words of the stream ``x`` while there is room for their keys and their row.
 
     Parameters
@@ -34,7 +34,7 @@ def first_pass(m: Module, unit: Block, rows: fifo.SyncFIFO, keys: fifo.SyncFIFOB
         Has ``x``, ``too_long`` and a block ``maximum``, :class:`hdl.softmax.maximum.Maximum`.
     rows : SyncFIFO
         Receives what the second pass needs, once the row has ended.
-    keys : SyncFIFOBuffered
+    keys : Use of RowBuffer
         Receives words of keys.
     """
     p = unit.parameters

@@ -41,8 +41,6 @@ class LutSum(Block):
         last there is room for its sum.
     closing : Out(1)
         The last word of a row comes.
-    finishing : Out(1)
-        ``sum`` is that of a row from the next cycle on.
     valid : Out(1)
         ``sum`` is that of a row, until ``taken``. Without meaning for an invalid row.
     taken : In(1)
@@ -55,13 +53,13 @@ class LutSum(Block):
         super().__init__(p, "lut_sum", {
             "next": In(exponents), "load": In(1),
             "i": In(codes_layout(p)), "i_valid": In(1), "ready": Out(1), "closing": Out(1),
-            "finishing": Out(1), "valid": Out(1), "taken": In(1), "sum": Out(p.sum_bits),
+            "valid": Out(1), "taken": In(1), "sum": Out(p.sum_bits),
         })
 
     @property
     def fill_cycles(self) -> int:
         """Cycles that a row waits for the table of other exponents."""
-        return self.parameters.lut_entries
+        return self.parameters.lut_entries + 1
 
     def elaborate(self, platform):
         m = Module()
@@ -93,10 +91,9 @@ class LutSum(Block):
 
         running = Signal(p.sum_bits)
         total   = named(m, "total", (running + word)[:p.sum_bits])
-        m.d.comb += self.finishing.eq(valid[1] & last[1])
         with m.If(valid[1]):
             m.d.sync += running.eq(Mux(last[1], 0, total))
-        with m.If(self.finishing):
+        with m.If(valid[1] & last[1]):
             m.d.sync += [self.sum.eq(total), self.valid.eq(1)]
         with m.Elif(self.taken):
             m.d.sync += self.valid.eq(0)
@@ -118,7 +115,7 @@ class LutSum(Block):
         entry = sum(held[index.word_select(place, p.bits)] for place in range(p.lut_codes))
         entry, place = later(m, "write", (entry, index))
         m.d.sync += write.eq(filling)
-        return filling, (write, place, entry)
+        return filling | write, (write, place, entry)
 
     def _look_up(self, m, name, index, port):
         """Sum of an index, one cycle later, in a copy of the table."""

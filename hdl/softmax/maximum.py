@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from golden.softmax_parameters import SoftmaxParameters
 from hdl.block import Block
 from hdl.float32 import named
-from hdl.softmax.keys import hidden_key, is_masked, key
+from hdl.softmax.keys import at_least, is_masked, key
 
 __all__ = ["LEVELS", "Maximum", "logits_layout", "keys_layout", "row_layout"]
 
@@ -83,14 +83,12 @@ class Maximum(Block):
         p = self.parameters
         fmt = p.x_format
 
-        # Positive infinity and NaN have the highest keys and show in the maximum.
+        # Positive infinity and NaN compare above all numbers and show in the maximum.
         negative_nan = []
         for lane in range(p.width):
-            plain = named(m, "plain", key(self.i.x[lane]))
-            shown = ~self.i.mask[lane] & self.i.keep[lane]
-            negative_nan.append(is_masked(plain, fmt) & ~plain[:fmt.man_bits].all() & shown)
-            m.d.comb += self.o.keys[lane].eq(
-                hidden_key(plain, fmt, self.i.mask[lane], self.i.keep[lane]))
+            code, mask, keep = self.i.x[lane], self.i.mask[lane], self.i.keep[lane]
+            negative_nan.append(is_masked(code, fmt) & code[:fmt.man_bits].any() & ~mask & keep)
+            m.d.comb += self.o.keys[lane].eq(key(code, fmt, mask, keep))
         m.d.comb += self.o.last.eq(self.i.last)
 
         # The tree, with registers now and then.
@@ -98,26 +96,28 @@ class Maximum(Block):
         sideband = Cat(self.i_valid, self.i.last, Cat(negative_nan).any(), self.i.set)
         level = 0
         while len(values) > 1:
-            pairs = [Mux(a > b, a, b) for a, b in zip(values[::2], values[1::2], strict=False)]
+            pairs = [named(m, "larger", Mux(at_least(a, b), a, b))
+                     for a, b in zip(values[::2], values[1::2], strict=False)]
             values = pairs + values[2 * len(pairs):]
             level += 1
             if level % LEVELS == 0:
                 values, sideband = self._registered(m, values, sideband)
         valid, last, special = sideband[0], sideband[1], sideband[2]
 
-        largest, found = Signal(fmt.bits), Signal(fmt.bits)
+        lowest = (1 << fmt.bits) - 1
+        largest, found = Signal(fmt.bits, init=lowest), Signal(fmt.bits)
         invalid, seen  = Signal(), Signal()
         m.d.comb += [
-            found.eq(Mux(values[0] > largest, values[0], largest)),
+            found.eq(Mux(at_least(values[0], largest), values[0], largest)),
             seen.eq(invalid | special),
             self.row_valid.eq(valid & last),
             self.row.maximum.eq(found),
-            self.row.invalid.eq(seen | found[fmt.man_bits:].all()),
+            self.row.invalid.eq(seen | (found[fmt.man_bits:-1].all() & ~found[-1])),
             self.row.all_masked.eq(is_masked(found, fmt) & ~seen),
             self.row.set.eq(sideband[3:]),
         ]
         with m.If(valid):
-            m.d.sync += [largest.eq(Mux(last, 0, found)), invalid.eq(Mux(last, 0, seen))]
+            m.d.sync += [largest.eq(Mux(last, lowest, found)), invalid.eq(Mux(last, 0, seen))]
             if "rest" in row_layout(p).members:
                 words = Signal(range(p.block_words))
                 m.d.comb += self.row.rest.eq(
@@ -128,7 +128,7 @@ class Maximum(Block):
 
     def _registered(self, m, values, sideband):
         """The same one cycle later."""
-        later = [Signal.like(value, name="value") for value in values]
+        later = [Signal.like(value, name="value", reset_less=True) for value in values]
         side  = Signal.like(sideband, name="sideband")
         m.d.sync += [a.eq(b) for a, b in zip(later, values, strict=True)]
         m.d.sync += side.eq(sideband)

@@ -51,11 +51,10 @@ class Threshold(Block):
         point, top = (24, 30) if half else (35, fmt.bias + 13)
 
         # Magnitude of m in fixed point
-        negative = ~self.maximum[-1]
-        code     = self.maximum[:-1] ^ negative.replicate(fmt.bits - 1)
-        field    = code[fmt.man_bits:]
+        negative = self.maximum[-1]
+        field    = self.maximum[fmt.man_bits:-1]
         exponent = Mux(field == 0, 1, field)
-        significand = Cat(code[:fmt.man_bits], field != 0)
+        significand = Cat(self.maximum[:fmt.man_bits], field != 0)
         lowest   = top - fmt.bias - fmt.man_bits + point  # places that the significand moves up
         wide     = Cat(C(0, lowest), significand)
         place    = named(m, "place", (top - exponent)[:fmt.exp_bits])
@@ -88,11 +87,10 @@ class Threshold(Block):
         biased  = Mux(word[-1], base - Cat(amount), 0)[:fmt.exp_bits]
         up      = Mux(below, short & every, some)
         rounded = named(m, "rounded", (Cat(word[:-1], biased) + up)[:fmt.bits - 1])
-        sign    = below | ~rounded.any()
-        found   = Cat(rounded ^ sign.replicate(fmt.bits - 1), ~sign)
+        found   = Cat(rounded, below | ~rounded.any())
         if not half:
             itself, = later(m, "itself", ((field > top) | (self.magnitude == 0),))
-            zero  = self.maximum == zero_key(fmt) + 1
+            zero  = ~self.maximum[:-1].any()
             found = Mux(itself, Mux(zero, zero_key(fmt), self.maximum), found)
         m.d.comb += self.key.eq(found)
 
