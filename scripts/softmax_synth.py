@@ -24,17 +24,20 @@ __all__ = ["ROW_BUFFERS", "PHASES", "SIGMA", "PAPER", "LEFT_OUT", "main", "core"
            "logits", "lines", "comparison", "markdown", "basis", "show"]
 
 #: Names of the memories that are the row buffers; they stay outside the netlists.
-ROW_BUFFERS = r"(keys|words).*_storage"
+ROW_BUFFERS = r"\w+_(keys|words)_buffer\.\w+"
 
-#: Phase of softmax that a block of a unit works on; what is not here holds the phases together.
+#: What holds the phases together.
+REST = "queues, control, outputs"
+
+#: Phase of softmax that a block of a unit works on.
 PHASES = {
+    "keys_buffer": REST, "words_buffer": REST,
     "maximum": "maximum",
     "threshold": "exponents and sums", "coder": "exponents and sums",
     "exponent_sum": "exponents and sums", "lut_sum": "exponents and sums",
     "exponent": "exponents and sums", "exponent_total": "exponents and sums",
     "division": "normalisation", "quotient": "normalisation",
 }
-REST = "queues, control, outputs"
 
 #: Lengths of rows whose rate is measured, besides the longest.
 LENGTHS = (128, 1024)

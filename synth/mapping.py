@@ -206,8 +206,9 @@ def synthesise(verilog: Path, top: str, library: Library, directory: Path, *,
     delay : float, optional
         Delay in ns that cells between registers are sized for; the smallest cells if absent.
     outside : str, optional
-        Regular expression; a memory with such a name, as in the Verilog, stays outside: it has no
-        cells, paths end and start at its ports, and ``memories.v`` has it for simulations.
+        Regular expression; a memory with such a name, ``module.memory`` as in the Verilog, stays
+        outside: it has no cells, paths end and start at its ports, and ``memories.v`` has it for
+        simulations.
 
     Raises
     ------
@@ -332,7 +333,7 @@ def _constraints(library):
 def _memories(modules):
     """Memories of the coarse netlist, and Yosys' commands that give each a module.
 
-    A memory is (name, future module, depth, width).
+    A memory is (``module.memory``, future module, depth, width).
     """
     memories, commands = [], []
     for module, contents in modules.items():
@@ -341,7 +342,7 @@ def _memories(modules):
                 continue
             label = "".join(c if c.isalnum() else "_" for c in name)
             depth, width = (int(cell["parameters"][key], 2) for key in ("SIZE", "WIDTH"))
-            memories.append((name, f"{module}_{label}", depth, width))
+            memories.append((f"{module}.{name}", f"{module}_{label}", depth, width))
             commands.append(f'setattr -set submod "{label}" {module}/{name}')
     if memories:
         commands += ["submod", *(f"setattr -mod -set keep_hierarchy 1 {module}"

@@ -133,7 +133,7 @@ def test_nothing_but_the_row_buffers_is_left_out(measured, tmp_path):
     core = output / "small" / "core" / "mixpe_small_softmax_core.v"
     whole = synthesise(core, core.stem, library_of(None), tmp_path, flatten=False)
     buffers = [memory for memory in whole.memories
-               if re.fullmatch(rf"{core.stem}_(keys|words).*", memory.module)]
+               if re.fullmatch(r"mixpe_small_(keys|words)_buffer_.*", memory.module)]
     assert len(buffers) == 2
     assert sum(memory.bits for memory in buffers) == report["units"][0]["row_buffer_bits"]
     rest = whole.blocks[0].total - sum(memory.area for memory in buffers)
