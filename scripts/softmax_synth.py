@@ -31,12 +31,12 @@ REST = "queues, control, outputs"
 
 #: Phase of softmax that a block of a unit works on.
 PHASES = {
-    "keys_buffer": REST, "words_buffer": REST,
     "maximum": "maximum",
     "threshold": "exponents and sums", "coder": "exponents and sums",
     "exponent_sum": "exponents and sums", "lut_sum": "exponents and sums",
     "exponent": "exponents and sums", "exponent_total": "exponents and sums",
     "division": "normalisation", "quotient": "normalisation",
+    "keys_buffer": REST, "words_buffer": REST,
 }
 
 #: Lengths of rows whose rate is measured, besides the longest.
@@ -57,7 +57,7 @@ LEFT_OUT = ("the row buffers' area, energy and access time, the energy of ports 
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit that has been simulated, mapped, timed and, unless ``power`` is None, simulated again.
+    """A unit that has been mapped, timed and simulated.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Unit:
         constants.
     timing : Timing
     power : Power or None
-        On ``ACTIVE`` rows of normal logits.
+        On :func:`active` rows of :func:`logits`, if it was asked for.
     """
 
     parameters: SoftmaxParameters | BaselineParameters
@@ -104,14 +104,12 @@ class Unit:
 
     def phases(self) -> dict[str, float]:
         """Gate equivalents of each phase."""
-        found = dict.fromkeys([*PHASES.values(), REST], 0.0)
-        found[REST] = self.gates
+        found = dict.fromkeys(PHASES.values(), 0.0)
         for block in self.mapping.blocks:
             name = block.module.removeprefix(f"mixpe_{self.parameters.name}_")
-            if name in PHASES:
-                gates = self.mapping.gates(block.total) * block.instances
-                found[PHASES[name]] += gates
-                found[REST] -= gates
+            if PHASES.get(name, REST) != REST:
+                found[PHASES[name]] += self.mapping.gates(block.total) * block.instances
+        found[REST] = self.gates - sum(found.values())
         return found
 
     def energy(self, period: float) -> float:
@@ -268,7 +266,7 @@ def lines(report: dict) -> list[tuple[str, list[float], str]]:
         line("GE per lane", lambda unit: unit["gates_per_lane"]),
         *(line(f"GE per lane, {phase}", lambda unit, name=phase: unit["phases"][name] / width)
           for phase in units[0]["phases"]),
-        line("GE of ports and registers, besides", lambda unit: unit["ports_gates"]),
+        line("GE with ports and registers", lambda unit: unit["gates"] + unit["ports_gates"]),
         line("row buffers, bits", lambda unit: unit["row_buffer_bits"]),
         line("period, ns", lambda unit: unit["period_ns"], "{:.2f}"),
         *energy,
