@@ -128,6 +128,7 @@ def test_table_of_sizes_takes_a_report_of_these_units(measured, tmp_path, monkey
 
 
 @reads_report
+@pytest.mark.full
 def test_nothing_but_the_row_buffers_is_left_out(measured, tmp_path):
     output, report = measured
     core = output / "small" / "core" / "mixpe_small_softmax_core.v"
