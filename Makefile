@@ -57,6 +57,7 @@ formats: setup  ## Renew docs/formats.md, the formats and how they may be combin
 registers: setup  ## Renew the pages of registers in docs, and write C headers and SystemRDL
 	@$(MIXPE) registers --page docs/registers.md
 	@$(MIXPE) registers --set attention --page docs/softmax-registers.md
+	@$(MIXPE) registers --set attention_pv --page docs/values-registers.md
 
 lint: setup   ## Check style and types
 	@$(BIN)/ruff check .

@@ -218,7 +218,8 @@ class ValuesParameters(BaseParameters):
 
 VALUES_SETS = {parameters.name: parameters for parameters in (
     # Small enough for every test.
-    ValuesParameters(name="tiny_values", width=4, queries=2, columns=2, max_length=64, sets=2),
+    ValuesParameters(name="attention_tiny_pv", width=4, queries=2, columns=2, max_length=64,
+                     sets=2),
     # Beside the softmax unit of set attention: 1,024 products in each cycle.
-    ValuesParameters(name="attention_values", words=2, columns=2, products=2),
+    ValuesParameters(name="attention_pv", words=2, columns=2, products=2),
 )}

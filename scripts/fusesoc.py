@@ -63,9 +63,14 @@ _ICARUS = """\
 """
 
 
-#: What the descriptions call an engine, and a softmax unit.
-_ENGINE  = {"unit": "GEMM engine", "data": "operands", "work": "One GEMM"}
 _SOFTMAX = {"unit": "Softmax unit", "data": "rows", "work": "Rows of logits"}
+
+#: What the descriptions call each unit.
+_UNITS = {
+    "array":  {"unit": "GEMM engine", "data": "operands", "work": "One GEMM"},
+    "softmax": _SOFTMAX, "exact_softmax": _SOFTMAX,
+    "values": {"unit": "Unit for codes times V", "data": "operands", "work": "One product"},
+}
 
 
 def core(parameters: Parameters) -> str:
@@ -74,7 +79,7 @@ def core(parameters: Parameters) -> str:
     Simulators of four values do without sets with ``mac`` shift: there 0, shifted by a weight that
     is not yet known, is not known.
     """
-    engine = isinstance(parameters, ArrayParameters)
-    text = _CORE if engine and parameters.mac == "shift" else _CORE + _ICARUS
+    shift = isinstance(parameters, ArrayParameters) and parameters.mac == "shift"
+    text = _CORE if shift else _CORE + _ICARUS
     return text.format(module=unit_module(parameters), name=parameters.name,
-                       version=".".join(map(str, VERSION)), **(_ENGINE if engine else _SOFTMAX))
+                       version=".".join(map(str, VERSION)), **_UNITS[parameters.unit])

@@ -72,7 +72,7 @@ def formats(page):
 @set_option(*UNITS, registers=True)
 @output_option("build/verilog")
 def verilog(parameters, output):
-    """Write the Verilog of an array and its engine, or of a softmax unit, and its other files."""
+    """Write the Verilog of an array and its engine, or of another unit, and its other files."""
     from scripts import verilog
     click.echo("\n".join(map(str, verilog.main(parameters, output))))
 
@@ -93,6 +93,21 @@ def sim(parameters, checkpoint, layer, tokens, seed, requantise):
     """Run layers of a checkpoint through the exported Verilog and compare with golden."""
     from scripts import sim
     sim.main(parameters, checkpoint, layer, tokens, seed, requantise)
+
+
+@cli.command()
+@click.option("--tokens", "-n", type=click.IntRange(1, 4096), default=64, show_default=True,
+              help="Queries and tokens.")
+@click.option("--columns", "-d", type=click.IntRange(1, 1024), default=16, show_default=True,
+              help="Columns of V, the head's dimension.")
+@click.option("--sigma", type=click.FloatRange(0.1, 5), default=2.0, show_default=True,
+              help="Standard deviation of the scores' differences from their row's maximum.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
+              help="Seed of scores and V.")
+def attention(tokens, columns, sigma, seed):
+    """Run a causal attention head through both of its units and compare with float attention."""
+    from scripts import attention
+    attention.main(tokens, columns, sigma, seed)
 
 
 @cli.command()
@@ -146,7 +161,7 @@ def figures(parameters, output):
               help="Another file that receives the page.")
 @output_option("build/registers")
 def registers(parameters, page, output):
-    """Write the registers of an engine or softmax unit as a page, a C header and SystemRDL."""
+    """Write the registers of an engine or another unit as a page, a C header and SystemRDL."""
     from scripts import registers
     click.echo("\n".join(map(str, registers.main(parameters, output, page))))
 

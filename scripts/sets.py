@@ -8,6 +8,7 @@ from rich.table import Table
 from golden.parameters import CHOICES, ArrayParameters
 from golden.sets import Parameters
 from golden.softmax_parameters import SOFTMAX_CHOICES, BaselineParameters, SoftmaxParameters
+from golden.values_parameters import VALUES_CHOICES, ValuesParameters
 from scripts.console import console
 
 __all__ = ["show"]
@@ -20,7 +21,15 @@ def show(sets: Iterable[Parameters]) -> None:
                     box=box.SIMPLE)
     softmax = Table("softmax set", "x", "code\nbits", "sums", "y", "exponent, sum\nbits", "sets",
                     "W", "longest\nrow", "full rate\nfrom N", box=box.SIMPLE)
+    values = Table("set for codes times V", "code\nbits", "y", "exponent, total\nbits", "sets",
+                   "queries x columns\nx tokens", "products\nper cycle", "longest\nrow",
+                   "full rate\nfrom N", box=box.SIMPLE)
     for p in sets:
+        if isinstance(p, ValuesParameters):
+            values.add_row(p.name, str(p.bits), p.y, f"{p.exp_bits + 1}, {p.total_bits}",
+                           str(p.sets), f"{p.queries} x {p.columns} x {p.tokens}", f"{p.peak:,}",
+                           f"{p.max_length:,}", f"{p.full_rate_length:,}")
+            continue
         if not isinstance(p, ArrayParameters):
             softmax.add_row(p.name, p.x_format.name, *_exponents(p), str(p.width),
                             f"{p.max_length:,}", f"{p.least_length:,}")
@@ -33,7 +42,8 @@ def show(sets: Iterable[Parameters]) -> None:
             f"{p.mesh_rows} x {p.mesh_columns}", str(p.bands), str(p.group), f"{p.peak:,}",
             f"{p.full_rate_length:,}")
     for table in (formats, shapes, _choices("parameter of a set", CHOICES), softmax,
-                  _choices("parameter of a softmax set", SOFTMAX_CHOICES)):
+                  _choices("parameter of a softmax set", SOFTMAX_CHOICES), values,
+                  _choices("parameter of a set for codes times V", VALUES_CHOICES)):
         console.print(table)
 
 

@@ -17,9 +17,11 @@ from golden.sets import Parameters
 from golden.softmax import softmax
 from golden.softmax_parameters import BaselineParameters, SoftmaxParameters
 from golden.stream import EngineStreams, column_passes, pack
+from golden.values_parameters import ValuesParameters
 from hdl.engine import channel_widths
 from scripts.units import unit_module
 from tb.random_layer import as_aligned, random_operands
+from tb.values_driver import any_exponents, any_job
 
 __all__ = ["verilog_testbench"]
 
@@ -155,7 +157,7 @@ _CHECK = """\
       $fatal(1, "output %0d has {label} %b, not %b", y_next, y_{signal},
              y_{signal}_expected[y_next]);"""
 
-#: The wire of an engine's port.
+#: The wire of a port that not every unit has.
 _INTERRUPT = "  wire interrupt;\n\n"
 
 
@@ -218,8 +220,8 @@ class _Work:
 
 def verilog_testbench(parameters: Parameters) -> str:
     """Text of a module ``mixpe_<set>_<unit>_tb``, which needs that of the unit and nothing else."""
-    interrupt = isinstance(parameters, ArrayParameters)
-    work = _gemm(parameters) if interrupt else _softmax(parameters)
+    work = {"array": _gemm, "values": _values}.get(parameters.unit, _softmax)(parameters)
+    interrupt = "IRQ_ENABLE" in work.writes
     y, registers = work.output, {each.name: each for each in unit_registers(parameters).registers}
     connections = [
         *[".interrupt(interrupt),"] * interrupt,
@@ -376,3 +378,40 @@ def _add_row(stream: _Stream, codes: NDArray[np.int64], bits: int, width: int,
              "tuser": user, "tlast": _last(len(words))[1]}
     for signal, values in added.items():
         stream.signals[signal][1].extend(values)
+
+
+# The unit for codes times V
+
+
+def _values(parameters: ValuesParameters) -> _Work:
+    """One product, with a query and a column more than a block of each has."""
+    p = parameters
+    rng = np.random.default_rng(1)
+    m, n, d = p.queries + 1, min(2 * p.tokens + 1, p.max_length), p.columns + 1
+    exponents, job = any_exponents(rng, p), any_job(rng, p, m, n, d)
+    codes = _Stream("codes", {"tdata": (p.code_bits * p.width, []),
+                              "tkeep": (p.code_bits // 8 * p.width, []), "tuser": (2, []),
+                              "tlast": (1, [])})
+    for row, invalid in zip(job.rows, job.invalid, strict=True):
+        _add_row(codes, row, p.code_bits, p.width, [int(invalid) << 1] * p.row_cycles(len(row)))
+    inputs = [codes]
+    for name, items, bits in (("v", job.v_items(p, rng), 8 * p.tokens * p.columns),
+                              ("s", job.s_items(p, rng), 32 * p.columns)):
+        inputs.append(_Stream(name, {"tdata": (bits, [item & (1 << bits) - 1 for item in items]),
+                                     "tlast": _last(len(items))}))
+    results, bits = job.results(p, exponents), p.y_format.bits * p.columns
+    keep = [word >> bits & (1 << p.columns) - 1 for word in results]
+    size = p.y_format.bits // 8
+    y = _Stream("y", {
+        "tdata": (bits, [word & (1 << bits) - 1 for word in results]),
+        "tkeep": (bits // 8, [(1 << each.bit_count() * size) - 1 for each in keep]),
+        "tlast": _last(len(results))})
+    writes = {f"EXPONENT_{chosen}_{k}": value for chosen, each in enumerate(exponents)
+              for k, value in enumerate(each)}
+    return _Work(
+        text=f"{m} rows of up to {n} codes times V of {d} columns",
+        inputs=inputs, output=y, identity=("ID", "VERSION", "CONFIG", "UNIT", "LENGTH"),
+        writes=writes | {"QUERIES": m, "TOKENS": n, "COLUMNS": d, "SET": job.chosen,
+                         "IRQ_ENABLE": 1, "CONTROL": 1},
+        reads={"STATUS": 0, "ERROR": 0, "DONE": 1, "BEATS": inputs[1].items,
+               "WORDS_CODES": codes.items, "WORDS_V": inputs[1].items, "WORDS_Y": y.items})

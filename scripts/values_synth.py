@@ -116,4 +116,4 @@ def main(parameters: ValuesParameters, liberty: Path | None, output: Path) -> No
 
 
 if __name__ == "__main__":
-    main(VALUES_SETS["attention_values"], None, Path("build") / "synth")
+    main(VALUES_SETS["attention_pv"], None, Path("build") / "synth")

@@ -4,10 +4,12 @@ from pathlib import Path
 
 from golden.parameters import ArrayParameters
 from golden.sets import Parameters
+from golden.values_parameters import ValuesParameters
 from hdl.array import Array
 from hdl.export import files, write
 from hdl.gemm import Gemm
 from hdl.softmax.unit import SoftmaxUnit
+from hdl.values.unit import ValuesUnit
 from scripts.fusesoc import core
 from scripts.registers import forms
 from scripts.testbench import verilog_testbench
@@ -20,13 +22,15 @@ def main(parameters: Parameters, output: Path) -> list[Path]:
     """Write all files or none, and return their paths.
 
     Of an array these are ``mixpe_<set>.{json,v}``, the array itself, and the engine
-    ``mixpe_<set>_gemm``; of a softmax set the unit ``mixpe_<set>_softmax``. Engine and unit are
-    ``.json`` and ``.v``, with their registers in ``.md``, ``.h`` and ``.rdl``, a testbench
-    ``_tb.sv`` and a FuseSoC ``.core``.
+    ``mixpe_<set>_gemm``; of another set the unit, ``mixpe_<set>_softmax`` or
+    ``mixpe_<set>_values``. Engine and unit are ``.json`` and ``.v``, with their registers in
+    ``.md``, ``.h`` and ``.rdl``, a testbench ``_tb.sv`` and a FuseSoC ``.core``.
     """
     module = unit_module(parameters)
     if isinstance(parameters, ArrayParameters):
         blocks = files(Array(parameters)) | files(Gemm(parameters))
+    elif isinstance(parameters, ValuesParameters):
+        blocks = files(ValuesUnit(parameters))
     else:
         blocks = files(SoftmaxUnit(parameters))
     return write({**blocks, **forms(parameters), f"{module}_tb.sv": verilog_testbench(parameters),

@@ -8,19 +8,22 @@ from golden.registers import (
     gemm_registers,
     port_names,
     softmax_registers,
+    values_registers,
 )
 from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS
+from golden.values_parameters import VALUES_SETS
 from tb.axi_lite import OKAY, SLVERR
 
 __all__ = ["TABLES", "RegisterModel"]
 
-#: Tables of the benches: the engine's, the softmax units', and one with what those have not: kinds
+#: Tables of the benches: those of the units, and one with what these have not: kinds
 #: of fields mixed in a register, fields across bytes and at the ends, a gap at address 0, the last
 #: address.
 TABLES = {
     "gemm": gemm_registers(SETS["tiny"]),
     "softmax": softmax_registers(SOFTMAX_SETS["attention_tiny"]),
     "exact": softmax_registers(EXACT_SETS["attention_tiny_exact"]),
+    "values": values_registers(VALUES_SETS["attention_tiny_pv"]),
     "mixed": RegisterTable("mixed", (
         Register("ALL", 0x04, (
             Field("sticky", 0,  1, "w1c",   0,    "Lowest bit"),

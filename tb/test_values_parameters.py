@@ -7,7 +7,7 @@ import pytest
 from golden.registers import VALUES_ID, values_registers
 from golden.values_parameters import VALUES_SETS, ValuesParameters
 
-P = VALUES_SETS["attention_values"]
+P = VALUES_SETS["attention_pv"]
 
 
 def refuse(message):

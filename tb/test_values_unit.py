@@ -9,7 +9,7 @@ from hdl.values.reciprocal import Reciprocal
 from hdl.values.unit import ValuesUnit
 from tb.runner import simulate
 
-TINY = VALUES_SETS["tiny_values"]
+TINY = VALUES_SETS["attention_tiny_pv"]
 
 UNITS = [
     TINY,
@@ -17,7 +17,7 @@ UNITS = [
                  max_length=50, exp_bits=11, y="bf16", code_bits=16, sets=1),
     TINY.replace(name="four_values", bits=4, width=2, queries=2, columns=5, products=16,
                  max_length=33, y="fp32"),
-    VALUES_SETS["attention_values"].replace(name="few_values", queries=2),
+    VALUES_SETS["attention_pv"].replace(name="few_values", queries=2),
 ]
 
 
