@@ -186,9 +186,9 @@ class SoftmaxParameters(_RowParameters):
 
     @property
     def block_words(self) -> int:
-        """Words of a row after which the counters of codes are emptied, one block's time.
+        """Words in a block of a row, for which elements of each code are counted.
 
-        A row's first block may have up to one word less than two of them, its others have as many.
+        A row's first block has up to one less than twice as many, so that its last ends with it.
         """
         return self.row_cycles(self.least_length)
 

@@ -8,15 +8,16 @@ from hdl.softmax.core import Softmax
 from hdl.softmax.exact import ExactSoftmax
 from hdl.softmax.exponent import LATENCY, Exponent
 from hdl.softmax.quotient import Quotient, quotient_stages
+from hdl.softmax.thresholds import Threshold
 from hdl.softmax.unit import SoftmaxUnit
 from tb.runner import simulate
 
 TINY = SOFTMAX_SETS["attention_tiny"]
 
 UNITS = [
-    TINY,
+    TINY.replace(name="blocks", max_length=200),
     TINY.replace(name="fine", bits=4, x="bf16", y="fp16", width=8, max_length=100, exp_bits=11),
-    TINY.replace(name="scalar", bits=3, y="u16", width=1, sets=1, max_length=40),
+    TINY.replace(name="scalar", bits=3, y="u16", width=1, sets=1, max_length=100),
 ]
 
 TABLED = [
@@ -55,6 +56,13 @@ def test_ports(parameters):
     unit = SoftmaxUnit(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax_unit", parameters=parameters.to_dict(),
              rounds=2, resets=4)
+
+
+@pytest.mark.parametrize("parameters", UNITS[:2], ids=lambda parameters: parameters.name)
+def test_thresholds(parameters):
+    block = Threshold(parameters)
+    simulate(verilog(block), block.module, "tb.bench_threshold", parameters=parameters.to_dict(),
+             count=3000)
 
 
 RIVALS = [

@@ -21,7 +21,6 @@ from hdl.softmax.thresholds import LATENCY, Threshold
 
 __all__ = ["Softmax", "constants_layout", "outputs_layout"]
 
-
 #: Cycles that a word waits for its row besides those of the row and of two steps between passes.
 SLACK = 16
 
@@ -45,7 +44,7 @@ def outputs_layout(parameters: SoftmaxParameters) -> data.StructLayout:
 
 
 class _Bounded:
-    """A row that its thresholds are known of, and whether the second pass takes it."""
+    """A row whose thresholds are known, and whether the second pass takes it."""
 
     def __init__(self, parameters: SoftmaxParameters):
         p = parameters

@@ -148,10 +148,16 @@ class Division(Block):
         digits = []
         # Twice what is left of S needs a bit more than S.
         bits = len(left) + (len(left) == self.parameters.sum_bits)
-        for place in range(self.depth):
+        for _ in range(self.depth):
             twice = Cat(C(0), left)[:bits]
-            difference, fits = ripple(m, self._adders, f"{name}_{place}", twice,
-                                      ~Cat(divisor, C(0, bits - len(divisor))), C(1))
+            negated = ~Cat(divisor, C(0, bits - len(divisor)))
+            if self.depth == 1:
+                difference, fits = ripple(m, self._adders, name, twice, negated, C(1))
+            else:
+                # Several digits in a cycle need faster carries.
+                difference = named(m, "difference", (Cat(C(1, 1), twice)
+                                                     + Cat(C(1, 1), negated))[1:])
+                fits = difference[-1]
             digit = named(m, "digit", fits & ~beyond)
             left  = named(m, "rest", Mux(digit, difference, twice)[:len(left)])
             digits.insert(0, digit)

@@ -5,7 +5,6 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from golden.softmax_parameters import SoftmaxParameters
-from golden.values_parameters import ValuesParameters
 from hdl.block import Block
 from hdl.compressor import BitHeap, FullAdders
 from hdl.float32 import named
@@ -24,7 +23,7 @@ class ExponentSum(Block):
 
     Parameters
     ----------
-    parameters : SoftmaxParameters or ValuesParameters
+    parameters : SoftmaxParameters
 
     Members
     -------
@@ -46,7 +45,7 @@ class ExponentSum(Block):
     sum : Out(sum_bits)
     """
 
-    def __init__(self, parameters: SoftmaxParameters | ValuesParameters):
+    def __init__(self, parameters: SoftmaxParameters):
         p = parameters
         #: Bits of a count in a cycle, and cycles.
         self.digits = -(-p.block_count_bits // p.block_words)
@@ -83,6 +82,8 @@ class ExponentSum(Block):
         # Counts move down as they are multiplied.
         left = [Signal(self.steps * self.digits, name=f"left_{k}", reset_less=True)
                 for k in range(p.levels)]
+        # The digits that are done stand at the top. No carry reaches them: what is below them is
+        # never more than the same part of S, which fits.
         summed = Signal(p.sum_bits, reset_less=True)
         heap = BitHeap(p.sum_bits)
         heap.add(summed & (~first).replicate(p.sum_bits))

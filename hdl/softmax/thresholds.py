@@ -62,9 +62,12 @@ class Threshold(Block):
 
         # |m| + θ, or |m| - θ; if that is negative its complement, short of the magnitude by one.
         size  = len(wide) + 1
-        drop  = named(m, "drop", Cat(C(0, point - THRESHOLD_POINT), self.magnitude))
-        total = named(m, "total", Mux(negative, fixed + drop, fixed - drop)[:size])
-        short = ~negative & total[-1]
+        drop  = Cat(C(0, point - THRESHOLD_POINT), self.magnitude,
+                    C(0, size - len(self.magnitude) - point + THRESHOLD_POINT))
+        minus = ~negative
+        total = named(m, "total", (Cat(C(1, 1), fixed)
+                                   + Cat(minus, drop ^ minus.replicate(size)))[1:1 + size])
+        short = named(m, "short", minus & total[-1])
         word, short, below = later(m, "sum", (total ^ short.replicate(size), short,
                                               negative | short))
 
