@@ -37,7 +37,7 @@ test-full: setup  ## Run the long tests too
 verilog: setup  ## Write the Verilog of SET to build/verilog
 	@$(MIXPE) verilog --set "$(SET)"
 
-synth: setup  ## Area, timing and power of the tile of SET and of its rivals [LIBERTY]
+synth: setup  ## Area, timing and power of SET's tile or softmax unit and its rivals [LIBERTY]
 	@$(MIXPE) synth --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)")
 
 netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]

@@ -111,26 +111,27 @@ def attention(tokens, columns, sigma, seed):
 
 
 @cli.command()
-@set_option("array")
+@set_option("array", "softmax")
 @click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
               help="Cell library; NanGate 45 nm if absent.")
 @click.option("--power/--no-power", default=True, show_default=True,
               help="Simulate the netlists for their switching activity.")
 @output_option("build/synth")
 def synth(parameters, liberty, power, output):
-    """Area, timing and power of the tile, beside an INT8 tile (and an int4 one) of its shape."""
-    from scripts import synth
-    synth.main(parameters, liberty, power, output)
+    """Area, timing and power of a tile or a softmax unit, beside its rivals of the same shape."""
+    from scripts import softmax_synth, synth
+    command = synth if parameters.unit == "array" else softmax_synth
+    command.main(parameters, liberty, power, output)
 
 
 @cli.command("netlist-sim")
-@set_option("array")
+@set_option("array", "softmax", "exact_softmax")
 @click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
               help="Cell library; NanGate 45 nm if absent.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
               help="Seed of the benches.")
 def netlist_sim(parameters, liberty, seed):
-    """Run the benches of the tile and the array on their mapped netlists."""
+    """Run the benches of the tile and the array, or of a softmax unit, on their netlists."""
     from scripts import netlist_sim
     netlist_sim.main(parameters, liberty, seed)
 

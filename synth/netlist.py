@@ -1,13 +1,14 @@
 """A mapped netlist: cells of a library and the nets between them."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from synth.liberty import Cell, Library
 
-__all__ = ["NetlistError", "Instance", "Netlist"]
+__all__ = ["NetlistError", "Instance", "Outside", "Netlist"]
 
 
 class NetlistError(ValueError):
@@ -25,6 +26,23 @@ class Instance:
 
 
 @dataclass(frozen=True)
+class Outside:
+    """An instance of a module whose content is no part of the netlist.
+
+    Parameters
+    ----------
+    name, module : str
+        Instance and module.
+    ports : dict of str to (str, list)
+        As those of :class:`Netlist`; the direction is the module's.
+    """
+
+    name: str
+    module: str
+    ports: dict[str, tuple[str, list]]
+
+
+@dataclass(frozen=True)
 class Netlist:
     """Flat netlist of one module. A net is an integer; a constant is no net.
 
@@ -37,15 +55,21 @@ class Netlist:
         constant bit.
     instances : list of Instance
         Cells.
+    outside : tuple of Outside
+        Instances that are no cells.
     """
 
     module: str
     ports: dict[str, tuple[str, list]]
     instances: list[Instance]
+    outside: tuple[Outside, ...] = ()
 
     @classmethod
-    def load(cls, path: Path, module: str, library: Library) -> "Netlist":
+    def load(cls, path: Path, module: str, library: Library,
+             outside: Collection[str] = ()) -> "Netlist":
         """Read the JSON that Yosys' ``write_json`` writes of a flat mapped module.
+
+        Instances of the modules ``outside`` are no part of it.
 
         Raises
         ------
@@ -55,8 +79,13 @@ class Netlist:
         description = json.loads(path.read_text())["modules"][module]
         ports = {name: (port["direction"], port["bits"])
                  for name, port in description["ports"].items()}
-        instances = []
+        instances, apart = [], []
         for name, cell in description["cells"].items():
+            if cell["type"] in outside:
+                apart.append(Outside(name, cell["type"], {
+                    port: (cell["port_directions"][port], bits)
+                    for port, bits in cell["connections"].items()}))
+                continue
             if cell["type"] not in library.cells:
                 raise NetlistError(f"Instance {name} of {module} must be a cell of {library.name}, "
                                    f"not {cell['type']}")
@@ -64,7 +93,18 @@ class Netlist:
             nets = {pin: bit for pin, bit in pins.items() if isinstance(bit, int)}
             constants = {pin: bit for pin, bit in pins.items() if isinstance(bit, str)}
             instances.append(Instance(name, library.cells[cell["type"]], nets, constants))
-        return cls(module, ports, instances)
+        return cls(module, ports, instances, tuple(apart))
+
+    @cached_property
+    def boundary(self) -> dict[str, tuple[str, list]]:
+        """The ports, and those of the instances outside: what such an instance gives is an input.
+
+        The latter are named ``instance.port``.
+        """
+        turned = {"input": "output", "output": "input"}
+        return self.ports | {f"{outside.name}.{port}": (turned[direction], bits)
+                             for outside in self.outside
+                             for port, (direction, bits) in outside.ports.items()}
 
     @cached_property
     def loads(self) -> dict[int, float]:
@@ -77,6 +117,6 @@ class Netlist:
         return loads
 
     def port_nets(self, direction: str) -> list[int]:
-        """Nets of the ports of a direction."""
-        return [bit for way, bits in self.ports.values() if way == direction
+        """Nets of the boundary in a direction."""
+        return [bit for way, bits in self.boundary.values() if way == direction
                 for bit in bits if isinstance(bit, int)]

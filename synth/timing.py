@@ -95,7 +95,8 @@ def analyse(netlist: Netlist) -> Timing:
     Delay and transition time are those of every timing arc, whatever its condition, at the largest
     transition time of its input and the capacitance of the pins on its output. The clock is ideal:
     it reaches every register at 0 with a transition time of 0. Inputs arrive at 0 with a
-    transition time of 0. Wires have no capacitance and no resistance.
+    transition time of 0, and so does what instances outside the netlist give. Wires have no
+    capacitance and no resistance.
 
     Raises
     ------
@@ -120,7 +121,8 @@ class _Analysis:
     def result(self):
         ends = [end for instance in self.netlist.instances for end in self._setups(instance)]
         ends += [(f"{name}[{index}]", net, (0.0, 0.0))
-                 for name, (direction, bits) in self.netlist.ports.items() if direction == "output"
+                 for name, (direction, bits) in self.netlist.boundary.items()
+                 if direction == "output"
                  for index, net in enumerate(bits) if net in self.arrivals]
         worst = {}
         for endpoint, net, setups in ends:
@@ -205,7 +207,7 @@ class _Analysis:
         drivers = {instance.nets[pin]: (instance.name, instance.cell.name, pin)
                    for instance in self.netlist.instances
                    for pin in instance.cell.outputs if pin in instance.nets}
-        ports = {bit: name for name, (direction, bits) in self.netlist.ports.items()
+        ports = {bit: name for name, (direction, bits) in self.netlist.boundary.items()
                  if direction == "input" for bit in bits}
         steps = []
         while net is not None:

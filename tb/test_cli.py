@@ -97,19 +97,25 @@ def test_missing_cell_library(tmp_path, command):
 
 
 @pytest.mark.parametrize(("command", "sets"), [
-    ("sim", SETS), ("verilog", ALL_SETS), ("synth", SETS), ("registers", ALL_SETS),
-    ("netlist-sim", SETS)])
+    ("sim", SETS), ("verilog", ALL_SETS), ("synth", SETS | SOFTMAX_SETS), ("registers", ALL_SETS),
+    ("netlist-sim", ALL_SETS)])
 def test_unknown_set(tmp_path, command, sets):
     refuse(tmp_path, command, "--set", "huge", message=(
         "Invalid value for '--set' / '-s': Parameter set must be one of "
         f"{', '.join(sets)} or a .toml file, not 'huge'"))
 
 
-@pytest.mark.parametrize("command", ["sim", "synth", "netlist-sim", "figures"])
+@pytest.mark.parametrize("command", ["sim", "figures"])
 def test_set_of_a_softmax_unit(tmp_path, command):
     refuse(tmp_path, command, "--set", "attention", message=(
         "Invalid value for '--set' / '-s': Parameter set must be an array, "
         "not a softmax unit as attention is"))
+
+
+def test_set_of_an_exact_softmax_unit(tmp_path):
+    refuse(tmp_path, "synth", "--set", "attention_exact", message=(
+        "Invalid value for '--set' / '-s': Parameter set must be an array or a softmax unit, "
+        "not an exact softmax unit as attention_exact is"))
 
 
 @pytest.mark.parametrize(("file", "text", "message"), [

@@ -5,6 +5,7 @@ import pytest
 from hdl import yosys
 from synth.liberty import Library
 from synth.mapping import Block, Memory, simulation_model, synthesise
+from synth.netlist import NetlistError
 from synth.timing import analyse
 from tb.test_liberty import MINI
 
@@ -38,6 +39,20 @@ module pair (input clk, write, input [1:0] address, input [2:0] d, output [2:0] 
   wire [2:0] middle;
   store first (clk, write, address, d, middle);
   store second (clk, write, address, middle, q);
+endmodule
+"""
+
+TWO_MEMORIES = """
+module two (input clk, rst, write, input [2:0] d, output reg [3:0] y);
+  reg [2:0] rows [0:3];
+  reg [2:0] others [0:1];
+  reg [1:0] place;
+  always @(posedge clk) begin
+    place <= rst ? 0 : place + 1;
+    if (write) rows[place] <= d;
+    if (write) others[place[0]] <= d;
+    y <= rows[~place] + others[place[1]];
+  end
 endmodule
 """
 
@@ -163,6 +178,36 @@ def test_memories_are_apart(tmp_path, default, flatten):
     assert 24 * 4.522 < mapping.memory_area <= mapping.area + 1e-6
     assert mapping.memories[0] == Memory(mapping.memories[0].module, 1 if flatten else 2, 4, 3,
                                          pytest.approx(mapping.memory_area / 2))
+
+
+@pytest.mark.parametrize("flatten", [True, False])
+def test_a_memory_stays_outside(tmp_path, default, flatten):
+    whole = synthesised(tmp_path, TWO_MEMORIES, "two", default, flatten=flatten)
+    mapping = synthesised(tmp_path, TWO_MEMORIES, "two", default, flatten=flatten,
+                          outside=r"\w+\.rows")
+    rows, others = (next(memory for memory in mapping.memories if name in memory.module)
+                    for name in ("rows", "others"))
+    assert (rows.bits, rows.area, rows.outside) == (12, 0, True)
+    assert (others.bits, others.outside) == (6, False)
+    assert sum(memory.area for memory in mapping.memories) == mapping.memory_area > 6 * 4.522
+    # The memory alone is missing, but for what is shared with its decoder.
+    left_out = whole.memory_area - mapping.memory_area
+    assert left_out > 12 * 4.522
+    assert mapping.area == pytest.approx(whole.area - left_out, abs=2 * 0.798)
+    assert [block.module for block in mapping.blocks] == ["two", others.module]
+    # The address leaves, and what is read enters.
+    (outside,) = mapping.netlist.outside
+    ports = [(direction, len(bits)) for direction, bits in outside.ports.values()]
+    assert sorted(ports).count(("output", 3)) == 1
+    kinds = analyse(mapping.netlist).paths
+    assert kinds["register", "output"].endpoint.startswith(f"{outside.name}.")
+    assert kinds["input", "register"].steps[0].pin.startswith(f"{outside.name}.")
+    assert f"module {rows.module}(" in simulation_model(mapping)
+
+
+def test_a_memory_outside_must_exist(tmp_path, default):
+    with pytest.raises(NetlistError, match=r"^Module two must have a memory two\.row$"):
+        synthesised(tmp_path, TWO_MEMORIES, "two", default, outside="two.row")
 
 
 def test_delay_makes_cells_larger(tmp_path, default):

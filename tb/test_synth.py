@@ -77,6 +77,7 @@ def test_report_accounts_for_the_array(report):
 @reads_report
 def test_table_of_sizes_replaces_what_is_between_the_markers(report, tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "MEASURED", [TINY])
+    monkeypatch.setattr(sizes, "MEASURED_SOFTMAX", [])
     (tmp_path / "tiny.json").write_text(json.dumps(report))
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{sizes.BEGIN}old\n{sizes.END}after\n")
@@ -95,6 +96,7 @@ def test_table_of_sizes_takes_no_report_of_another_design(report, tmp_path, monk
     monkeypatch.setattr(synth, "main", lambda parameters, *_: (
         made.append(parameters.name), (tmp_path / "tiny.json").write_text(json.dumps(report))))
     monkeypatch.setattr(sizes, "MEASURED", [TINY])
+    monkeypatch.setattr(sizes, "MEASURED_SOFTMAX", [])
     readme = tmp_path / "README.md"
     readme.write_text(f"{sizes.BEGIN}{sizes.END}")
     stale = report | {"array": report["array"] | {"verilog_sha256": "0"}}
