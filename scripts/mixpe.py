@@ -111,17 +111,23 @@ def attention(tokens, columns, sigma, seed):
 
 
 @cli.command()
-@set_option("array", "softmax")
+@set_option("array", "softmax", "values")
 @click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
               help="Cell library; NanGate 45 nm if absent.")
 @click.option("--power/--no-power", default=True, show_default=True,
               help="Simulate the netlists for their switching activity.")
 @output_option("build/synth")
 def synth(parameters, liberty, power, output):
-    """Area, timing and power of a tile or a softmax unit, beside its rivals of the same shape."""
-    from scripts import softmax_synth, synth
-    command = synth if parameters.unit == "array" else softmax_synth
-    command.main(parameters, liberty, power, output)
+    """Area, timing and power of a tile or a softmax unit, beside its rivals of the same shape.
+
+    Of a unit for codes times V area and timing only, beside the tiles of engines.
+    """
+    from scripts import softmax_synth, synth, values_synth
+    if parameters.unit == "values":
+        values_synth.main(parameters, liberty, output)
+    else:
+        command = synth if parameters.unit == "array" else softmax_synth
+        command.main(parameters, liberty, power, output)
 
 
 @cli.command("netlist-sim")

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from golden.parameters import ArrayParameters
-from golden.values_parameters import VALUES_SETS, ValuesParameters
+from golden.values_parameters import ValuesParameters
 from hdl.block import Block
 from hdl.export import export
 from hdl.tile import Tile
@@ -113,7 +113,3 @@ def main(parameters: ValuesParameters, liberty: Path | None, output: Path) -> No
     path = output / f"{parameters.name}.json"
     write(path, json.dumps(report, indent=2) + "\n")
     console.print(f"Written to {path}")
-
-
-if __name__ == "__main__":
-    main(VALUES_SETS["attention_pv"], None, Path("build") / "synth")

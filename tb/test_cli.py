@@ -97,7 +97,7 @@ def test_missing_cell_library(tmp_path, command):
 
 
 @pytest.mark.parametrize(("command", "sets"), [
-    ("sim", SETS), ("verilog", ALL_SETS), ("synth", SETS | SOFTMAX_SETS), ("registers", ALL_SETS),
+    ("sim", SETS), ("verilog", ALL_SETS), ("synth", SETS | SOFTMAX_SETS | VALUES_SETS), ("registers", ALL_SETS),
     ("netlist-sim", ALL_SETS)])
 def test_unknown_set(tmp_path, command, sets):
     refuse(tmp_path, command, "--set", "huge", message=(
@@ -235,7 +235,7 @@ def test_help(tmp_path):
     assert (process.stderr, process.returncode) == ("", 0)
     commands = process.stdout.partition("Commands:\n")[2].splitlines()
     assert {line.split()[0] for line in commands} >= {
-        "formats", "netlist-sim", "registers", "sets", "sim", "sizes", "synth", "verilog"}
+        "attention", "formats", "netlist-sim", "registers", "sets", "sim", "sizes", "synth", "verilog"}
     bare = run(cwd=tmp_path)
     assert (bare.stdout, bare.stderr, bare.returncode) == ("", process.stdout, 2)
 
