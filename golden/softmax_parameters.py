@@ -185,6 +185,19 @@ class SoftmaxParameters(_RowParameters):
         return (self.max_length << self.exp_bits).bit_length()
 
     @property
+    def block_words(self) -> int:
+        """Words in a block of a row, for which elements of each code are counted.
+
+        A row's first block has up to one less than twice as many, so that its last ends with it.
+        """
+        return self.row_cycles(self.least_length)
+
+    @property
+    def block_count_bits(self) -> int:
+        """Width of a number of elements of a block."""
+        return min(self.width * (2 * self.block_words - 1), self.max_length).bit_length()
+
+    @property
     def lut_codes(self) -> int:
         """Codes that share an entry of the table of sums."""
         return LUT_CODES[self.bits]

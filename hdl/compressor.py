@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from golden.base_parameters import BaseParameters
 from hdl.block import Block, Use
 
-__all__ = ["FullAdder", "BitHeap", "FullAdders"]
+__all__ = ["FullAdder", "BitHeap", "FullAdders", "ripple"]
 
 
 class FullAdder(Block):
@@ -149,3 +149,18 @@ class FullAdders:
         if width not in self.blocks:
             self.blocks[width] = FullAdder(self.parameters, width)
         return Use(self.blocks[width])
+
+
+def ripple(m: Module, adders: FullAdders, name: str, a: Value, b: Value,
+           carry: Value) -> "tuple[Value, Value]":
+    """Sum and carry of two values of the same width and a bit, in a chain of full adders.
+
+    Smaller and slower than what synthesis makes of ``+``; submodules begin with ``name``.
+    """
+    total = []
+    for position, (x, y) in enumerate(zip(a, b, strict=True)):
+        m.submodules[f"{name}_{position}"] = adder = adders.use(1)
+        m.d.comb += Cat(adder.a, adder.b, adder.c).eq(Cat(x, y, carry))
+        total.append(adder.s)
+        carry = adder.carry
+    return Cat(total), carry

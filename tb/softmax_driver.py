@@ -44,18 +44,21 @@ class SoftmaxDriver:
         self.x = StreamSource(dut, "x", pause=pause)
         self.y = StreamSink(dut, "y", pause=pause)
         self.slowdown = 1 if pause is no_pauses else 12
+        self.sets = []
         if constants:
-            self._set_constants(constants)
+            self.dut.codes.value = 0
+            self.set_constants(constants)
 
-    def _set_constants(self, constants: list[Constants]):
-        """Drive the ports that only the EXAQ unit has."""
-        p = self.p
+    def set_constants(self, constants: list[Constants]):
+        """Drive the constants, which only the EXAQ unit has, if there are any."""
+        p, self.sets = self.p, constants
+        if not constants:
+            return
         each = THRESHOLD_BITS * (p.levels - 1) + (p.exp_bits + 1) * p.levels
         self.dut.constants.value = fields(
             (fields(chosen.thresholds, THRESHOLD_BITS)
              | fields(chosen.exponents, p.exp_bits + 1) << THRESHOLD_BITS * (p.levels - 1)
              for chosen in constants), each)
-        self.dut.codes.value = 0
 
     def words(self, x: np.ndarray, mask: np.ndarray, chosen: int) -> list[int]:
         """Payloads of a row."""

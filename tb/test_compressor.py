@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from golden.parameters import SETS
 from hdl import yosys
 from hdl.block import Block
-from hdl.compressor import BitHeap, FullAdder, FullAdders
+from hdl.compressor import BitHeap, FullAdder, FullAdders, ripple
 from hdl.export import verilog
 
 P = SETS["tiny"]
@@ -212,3 +212,23 @@ def test_exported_sum(tmp_path, monkeypatch):
     assert 0 < sum(widths) <= adders_of_wallace(9, addends)
     assert sorted(set(widths)) == sorted(made)
     assert len(widths) > len(made)
+
+
+def test_ripple():
+    """Every pair of 4 bits, with and without a carry."""
+    m, adders = Module(), Adders()
+    a, b, carry = Signal(4), Signal(4), Signal()
+    total, out = ripple(m, adders, "add", a, b, carry)
+    found = []
+
+    async def drive(ctx):
+        for value in range(1 << 9):
+            ctx.set(Cat(a, b, carry), value)
+            await ctx.delay(1e-9)
+            found.append(ctx.get(Cat(total, out)))
+
+    simulator = Simulator(m)
+    simulator.add_testbench(drive)
+    simulator.run()
+    assert found == [(value & 15) + (value >> 4 & 15) + (value >> 8) for value in range(1 << 9)]
+    assert adders.widths == [1] * 4

@@ -426,6 +426,9 @@ def test_shapes():
     unit = P.replace(bits=3, width=5)
     assert (unit.levels, unit.word_bits, unit.words, unit.quotient_bits) == (8, 4, 52, 8)
     assert [unit.row_cycles(n) for n in (1, 5, 6, 256)] == [1, 1, 2, 52]
+    assert (unit.block_words, unit.block_count_bits) == (26, 8)  # 51 words, 255 elements
+    assert unit.replace(max_length=128).block_count_bits == 8
+    assert unit.replace(max_length=127, least_length=120).block_count_bits == 7
     assert [unit.replace(y=y).quotient_bits for y in OUTPUTS] == [8, 16, 24]
     assert [unit.replace(y=y).y_format.bits for y in OUTPUTS] == [8, 16, 16]
 

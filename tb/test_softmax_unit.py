@@ -8,15 +8,23 @@ from hdl.softmax.core import Softmax
 from hdl.softmax.exact import ExactSoftmax
 from hdl.softmax.exponent import LATENCY, Exponent
 from hdl.softmax.quotient import Quotient, quotient_stages
+from hdl.softmax.thresholds import Threshold
 from hdl.softmax.unit import SoftmaxUnit
 from tb.runner import simulate
 
 TINY = SOFTMAX_SETS["attention_tiny"]
 
 UNITS = [
-    TINY,
+    TINY.replace(name="blocks", max_length=200),
     TINY.replace(name="fine", bits=4, x="bf16", y="fp16", width=8, max_length=100, exp_bits=11),
-    TINY.replace(name="scalar", bits=3, y="u16", width=1, sets=1, max_length=40),
+    TINY.replace(name="scalar", bits=3, y="u16", width=1, sets=1, max_length=100),
+]
+
+TABLED = [
+    TINY.replace(name="tabled", accumulate="lut", width=8, exp_bits=9),
+    TINY.replace(name="tabled_3bit", accumulate="lut", bits=3, sets=3, y="u16"),
+    TINY.replace(name="tabled_4bit", accumulate="lut", bits=4, x="bf16", y="fp16", width=6,
+                 max_length=100),
 ]
 
 
@@ -33,12 +41,28 @@ def test_unit(parameters):
              rounds=4, resets=4)
 
 
+@pytest.mark.parametrize("parameters", first_by_default(TABLED),
+                         ids=lambda parameters: parameters.name)
+def test_table_of_sums(parameters):
+    unit = Softmax(parameters)
+    assert unit.exponent_sum.fill_cycles == parameters.lut_entries + 1
+    simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
+             rounds=3, resets=3)
+
+
 @pytest.mark.parametrize("parameters", first_by_default(UNITS[:2]),
                          ids=lambda parameters: parameters.name)
 def test_ports(parameters):
     unit = SoftmaxUnit(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax_unit", parameters=parameters.to_dict(),
              rounds=2, resets=4)
+
+
+@pytest.mark.parametrize("parameters", UNITS[:2], ids=lambda parameters: parameters.name)
+def test_thresholds(parameters):
+    block = Threshold(parameters)
+    simulate(verilog(block), block.module, "tb.bench_threshold", parameters=parameters.to_dict(),
+             count=3000)
 
 
 RIVALS = [

@@ -1,4 +1,4 @@
-"""Second pass over a row: codes, and how many elements reach each of them."""
+"""Second pass over a row: codes."""
 
 from amaranth import *
 from amaranth.lib import data
@@ -6,22 +6,33 @@ from amaranth.lib.wiring import In, Out
 
 from golden.softmax_parameters import SoftmaxParameters
 from hdl.block import Block
+from hdl.softmax.keys import at_least, is_masked
 from hdl.softmax.maximum import keys_layout
 
-__all__ = ["Coder", "codes_layout"]
+__all__ = ["Coder", "codes_layout", "reached_layout"]
 
 
 def codes_layout(parameters: SoftmaxParameters) -> data.StructLayout:
-    """Layout of a word of codes: of each element the code and whether it is masked."""
+    """Layout of a word of codes: of each element the code, and above whether it is masked.
+
+    The code of a masked element tells in bit 0 whether it is absent.
+    """
     p = parameters
     return data.StructLayout({"codes": data.ArrayLayout(p.word_bits, p.width), "last": 1})
 
 
-class Coder(Block):
-    """Codes of a row's keys by comparison with its thresholds, and counts.
+def reached_layout(parameters: SoftmaxParameters) -> data.ArrayLayout:
+    """Layout of what a word's elements reach: for each code, the lanes with at least that code.
 
-    An element's code is the number of thresholds that its key reaches. Counts are of the elements
-    that reach each code, the first of all that are not masked. Never waits; latency one cycle.
+    For code 0 those that are not masked.
+    """
+    return data.ArrayLayout(parameters.width, parameters.levels)
+
+
+class Coder(Block):
+    """Codes of keys by comparison with a row's thresholds, combinational.
+
+    An element's code is the number of thresholds that its key reaches.
 
     Parameters
     ----------
@@ -30,49 +41,34 @@ class Coder(Block):
     Members
     -------
     i : In(keys_layout(parameters))
-    i_valid : In(1)
     thresholds : In(ArrayLayout(16, levels - 1))
-        Keys, that of code 1 first; must remain as they are during a row.
-    invalid : In(1)
-        The row's elements have code 0 and are not counted.
+        Keys, that of code 1 first.
     o : Out(codes_layout(parameters))
-    o_valid : Out(1)
-    counts : Out(ArrayLayout(count_bits, levels))
-        Elements of the row up to and with ``o``, with a code of at least k.
+    reached : Out(reached_layout(parameters))
     """
 
     def __init__(self, parameters: SoftmaxParameters):
         p = parameters
         super().__init__(p, "coder", {
-            "i": In(keys_layout(p)), "i_valid": In(1),
+            "i": In(keys_layout(p)),
             "thresholds": In(data.ArrayLayout(p.x_format.bits, p.levels - 1)),
-            "invalid": In(1),
-            "o": Out(codes_layout(p)), "o_valid": Out(1),
-            "counts": Out(data.ArrayLayout(p.count_bits, p.levels)),
+            "o": Out(codes_layout(p)), "reached": Out(reached_layout(p)),
         })
 
     def elaborate(self, platform):
         m = Module()
         p = self.parameters
 
-        reached = [Signal(p.width, name=f"reached_{k}") for k in range(p.levels)]
-        codes   = Signal(data.ArrayLayout(p.word_bits, p.width))
+        m.d.comb += self.o.last.eq(self.i.last)
         for lane in range(p.width):
-            value = self.i.keys[lane]
-            shown = value.any() & ~self.invalid
-            m.d.comb += reached[0][lane].eq(shown)
-            for k in range(1, p.levels):
-                m.d.comb += reached[k][lane].eq(shown & (value >= self.thresholds[k - 1]))
-            masked = ~value.any() & ~self.invalid
-            m.d.comb += codes[lane].eq(Cat(_encoded([each[lane] for each in reached]), masked))
-
-        m.d.sync += [self.o.codes.eq(codes), self.o.last.eq(self.i.last),
-                     self.o_valid.eq(self.i_valid)]
-        first = Signal(init=1)
-        with m.If(self.i_valid):
-            m.d.sync += first.eq(self.i.last)
-            for count, lanes in zip(self.counts, reached, strict=True):
-                m.d.sync += count.eq(Mux(first, 0, count) + _ones(lanes))
+            value  = self.i.keys[lane]
+            masked = Signal(name=f"masked_{lane}")
+            reached = [~masked, *(at_least(value, bound) for bound in self.thresholds)]
+            m.d.comb += [masked.eq(is_masked(value, p.x_format)),
+                         *(self.reached[k][lane].eq(each) for k, each in enumerate(reached))]
+            code = _encoded([self.reached[k][lane] for k in range(p.levels)])
+            m.d.comb += self.o.codes[lane].eq(
+                Cat(Mux(masked, value[0], code[0]), code[1:], masked))
 
         return m
 
@@ -87,12 +83,3 @@ def _encoded(reached):
                 for k in range(step, len(reached), 2 * step)]
         bits.append(Cat(runs).any())
     return Cat(bits)
-
-
-def _ones(bits):
-    """Number of ones."""
-    values = list(bits)
-    while len(values) > 1:
-        pairs = [a + b for a, b in zip(values[::2], values[1::2], strict=False)]
-        values = pairs + values[2 * len(pairs):]
-    return values[0]

@@ -10,8 +10,8 @@ from hdl.codes import number, number_shape
 from hdl.float32 import leading_zeros, named
 from hdl.softmax.core import outputs_layout
 from hdl.softmax.exponent import LATENCY, Exponent, ExponentTotal, element_layout
-from hdl.softmax.first_pass import ROWS, first_pass
-from hdl.softmax.keys import code
+from hdl.softmax.first_pass import first_pass, waiting_rows
+from hdl.softmax.keys import is_absent
 from hdl.softmax.maximum import Maximum, keys_layout, logits_layout, row_layout
 from hdl.softmax.quotient import (
     DEPTH,
@@ -21,6 +21,7 @@ from hdl.softmax.quotient import (
     remainder_bits,
     scale_shape,
 )
+from hdl.softmax.row_buffer import RowBuffer
 
 __all__ = ["ExactSoftmax", "elements_layout"]
 
@@ -33,10 +34,10 @@ SLACK = 8
 
 
 def elements_layout(parameters: BaselineParameters) -> data.StructLayout:
-    """Layout of a word of exponents, as the division takes them."""
+    """Layout of a word of exponents, as the division takes them, and which of them there are."""
     p = parameters
     return data.StructLayout({
-        "elements": data.ArrayLayout(element_layout(p), p.width), "last": 1,
+        "elements": data.ArrayLayout(element_layout(p), p.width), "keep": p.width, "last": 1,
     })
 
 
@@ -71,27 +72,31 @@ class ExactSoftmax(Block):
         self.total, self.quotient = ExponentTotal(p), Quotient(p)
         #: Rows that may be between their last key and the reading of their sum.
         self.slots = -(-SUM_LATENCY // p.row_cycles(p.least_length)) + 1
+        # One of the words is in the register behind the memory.
+        depth = p.words + max(p.words, SLACK) + 1
+        self.keys  = RowBuffer(p, "keys", keys_layout(p).size, depth)
+        self.words = RowBuffer(p, "words", elements_layout(p).size, depth)
         super().__init__(p, "softmax_core", {
             "x": In(stream.Signature(logits_layout(p))),
             "y": Out(stream.Signature(outputs_layout(p))),
             "too_long": Out(1),
-        }, uses=(self.maximum, self.exponent, self.total, self.quotient))
+        }, uses=(self.keys, self.words, self.maximum, self.exponent, self.total,
+                 self.quotient))
 
     @property
     def latency(self) -> int:
         """Cycles from a row's last input word to its first output, without those of its words."""
-        # Besides: the queue of rows and its register, the sum, its queue and its register.
-        return self.maximum.latency + 3 + LATENCY + 2 + 2 + quotient_stages(self.parameters)
+        # Besides: the queue of rows and a register, the sum, its queue and its register.
+        return self.maximum.latency + 2 + LATENCY + 2 + 2 + quotient_stages(self.parameters)
 
     def elaborate(self, platform):
         m = Module()
         p = self.parameters
 
-        depth = p.words + max(p.words, SLACK)
-        m.submodules.rows  = rows  = fifo.SyncFIFOBuffered(width=row_layout(p).size, depth=ROWS)
-        m.submodules.keys  = keys  = fifo.SyncFIFOBuffered(width=keys_layout(p).size, depth=depth)
-        m.submodules.words = words = fifo.SyncFIFOBuffered(width=elements_layout(p).size,
-                                                           depth=depth)
+        m.submodules.rows  = rows  = fifo.SyncFIFO(width=row_layout(p).size,
+                                                     depth=waiting_rows(self.maximum, 1))
+        m.submodules.keys  = keys  = Use(self.keys)
+        m.submodules.words = words = Use(self.words)
         m.submodules.sums  = sums  = fifo.SyncFIFO(width=p.sum_bits, depth=self.slots)
         m.submodules.ended = ended = fifo.SyncFIFO(width=row_layout(p).size, depth=self.slots)
 
@@ -109,7 +114,7 @@ class ExactSoftmax(Block):
         maximum = Signal(number_shape(p.x_format))
         coming  = data.View(row_layout(p), rows.r_data)
         word    = data.View(keys_layout(p), keys.r_data)
-        room    = Signal(range(words.depth + 1), init=words.depth)
+        room    = Signal(range(self.words.depth + 1), init=self.words.depth)
         queue   = Signal(range(self.slots + 1))  # rows whose sum is under way or waits
         taken, end = Signal(), Signal()
         m.d.comb += [
@@ -128,12 +133,14 @@ class ExactSoftmax(Block):
             m.d.sync += [
                 active.eq(rows.r_rdy),
                 row.eq(coming),
-                maximum.eq(number(code(coming.maximum), p.x_format)),
+                maximum.eq(number(coming.maximum, p.x_format)),
             ]
 
         elements  = Signal(elements_layout(p))
         exponents = Signal(data.ArrayLayout(p.exp_bits + 1, p.width))
-        valid, last = _delayed(m, "exponent", LATENCY, taken, word.last)
+        keep = Cat(~is_absent(word.keys[lane], p.x_format) for lane in range(p.width))
+        valid, before = _delayed(m, "exponent", LATENCY, taken, Cat(word.last, keep))
+        last = before[0]
         for lane in range(p.width):
             m.submodules[f"exponent_{lane}"] = exponent = Use(self.exponent)
             m.d.comb += [
@@ -146,6 +153,7 @@ class ExactSoftmax(Block):
         m.submodules.total = total = Use(self.total)
         m.d.comb += [
             elements.last.eq(last),
+            elements.keep.eq(before[1:]),
             words.w_data.eq(elements),
             words.w_en.eq(valid),
             total.i.eq(exponents),
@@ -189,8 +197,7 @@ class ExactSoftmax(Block):
         with m.If(enable):
             m.d.sync += [chain[stage].eq(chain[stage - 1]) for stage in range(1, stages)]
 
-        last_word = Cat(word.last, row.all_masked, row.invalid,
-                        Mux(word.last, row.keep, ~C(0, p.width)))
+        last_word = Cat(word.last, row.all_masked, row.invalid, word.keep)
         valid, before = _delayed(m, "divided", stages - 1, taken, last_word, enable)
         with m.If(enable):
             m.d.sync += [

@@ -9,7 +9,7 @@ from hdl.block import Block
 from hdl.codes import number, number_shape
 from hdl.compressor import BitHeap, FullAdders
 from hdl.float32 import named
-from hdl.softmax.keys import code
+from hdl.softmax.keys import is_masked
 
 __all__ = ["LATENCY", "Exponent", "ExponentTotal", "element_layout"]
 
@@ -47,7 +47,7 @@ class Exponent(Block):
     Members
     -------
     key : In(16)
-        Of the logit; 0, that of a masked element, has the exponent 0.
+        Of the logit; that of a masked element has the exponent 0.
     maximum : In(signed(41))
         The row's, in units of 2**-24; at least the key's number.
     invalid : In(1)
@@ -74,10 +74,10 @@ class Exponent(Block):
         p = self.parameters
 
         # From 32 on the exponent is 0.
-        opposite = code(self.key) ^ (1 << p.x_format.bits - 1)
+        opposite = self.key ^ (1 << p.x_format.bits - 1)
         distance = named(m, "distance", (self.maximum + number(opposite, p.x_format))[:-1])
         near     = ~distance[_X_POINT + _WHOLE_BITS:].any()
-        shown    = near & self.key.any() & ~self.invalid
+        shown    = near & ~is_masked(self.key, p.x_format) & ~self.invalid
         u        = distance[_X_POINT - p.distance_point:_X_POINT + _WHOLE_BITS]
         heap     = BitHeap(len(u) + p.log2_e.bit_length())
         for shift, negative in _signed_digits(p.log2_e):

@@ -6,12 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from golden.softmax_parameters import SoftmaxParameters
 from hdl.block import Block
-from hdl.softmax.keys import key
+from hdl.float32 import named
+from hdl.softmax.keys import at_least, is_masked, key
 
 __all__ = ["LEVELS", "Maximum", "logits_layout", "keys_layout", "row_layout"]
 
-#: Comparisons of a tree between registers.
-LEVELS = 2
+#: Comparisons in a row between registers.
+LEVELS = 3
 
 
 def logits_layout(parameters: SoftmaxParameters) -> data.StructLayout:
@@ -27,7 +28,7 @@ def logits_layout(parameters: SoftmaxParameters) -> data.StructLayout:
 
 
 def keys_layout(parameters: SoftmaxParameters) -> data.StructLayout:
-    """Layout of a word of keys; masked elements have the key 0."""
+    """Layout of a word of keys, which tell of masked and absent elements too."""
     p = parameters
     return data.StructLayout({
         "keys": data.ArrayLayout(p.x_format.bits, p.width), "last": 1,
@@ -35,23 +36,22 @@ def keys_layout(parameters: SoftmaxParameters) -> data.StructLayout:
 
 
 def row_layout(parameters: SoftmaxParameters) -> data.StructLayout:
-    """Layout of what a row needs in the second pass.
+    """Layout of what a row needs in the second pass: maximum, flags, set of constants.
 
-    Its maximum, flags, set of constants, and which elements its last word has.
+    For counters of codes also the number of its words modulo ``block_words``.
     """
     p = parameters
-    return data.StructLayout({
-        "maximum": p.x_format.bits, "all_masked": 1, "invalid": 1, "set": range(p.sets),
-        "keep": p.width,
-    })
+    members = {"maximum": p.x_format.bits, "all_masked": 1, "invalid": 1, "set": range(p.sets)}
+    if isinstance(p, SoftmaxParameters) and p.accumulate == "counters":
+        members["rest"] = range(p.block_words)
+    return data.StructLayout(members)
 
 
 class Maximum(Block):
     """Keys of a row's elements, and the largest of those that are not masked.
 
-    Never waits. Latency is one cycle to ``o``, and ``ceil(log2(W) / 2) + 2`` from the last word to
-    ``row``. A masked element, -infinity among them, has the key 0, which no finite number has.
-    A row with a NaN or +infinity that is not masked is invalid.
+    Never waits. ``o`` comes in the same cycle, ``row`` with the row's last word after ``latency``
+    cycles. A row with a NaN or +infinity that is not masked is invalid.
 
     Parameters
     ----------
@@ -62,7 +62,6 @@ class Maximum(Block):
     i : In(logits_layout(parameters))
     i_valid : In(1)
     o : Out(keys_layout(parameters))
-    o_valid : Out(1)
     row : Out(row_layout(parameters))
     row_valid : Out(1)
     """
@@ -70,74 +69,66 @@ class Maximum(Block):
     def __init__(self, parameters: SoftmaxParameters):
         p = parameters
         super().__init__(p, "maximum", {
-            "i": In(logits_layout(p)), "i_valid": In(1),
-            "o": Out(keys_layout(p)), "o_valid": Out(1),
+            "i": In(logits_layout(p)), "i_valid": In(1), "o": Out(keys_layout(p)),
             "row": Out(row_layout(p)), "row_valid": Out(1),
         })
 
     @property
     def latency(self) -> int:
         """Cycles from a row's last word to ``row``."""
-        return -(-(self.parameters.width - 1).bit_length() // LEVELS) + 2
+        return (self.parameters.width - 1).bit_length() // LEVELS
 
     def elaborate(self, platform):
         m = Module()
         p = self.parameters
         fmt = p.x_format
 
-        special = Signal()
-        events  = []
+        # Positive infinity and NaN compare above all numbers and show in the maximum.
+        negative_nan = []
         for lane in range(p.width):
-            code    = self.i.x[lane]
-            highest = code[fmt.man_bits:-1].all()
-            minus   = highest & ~code[:fmt.man_bits].any() & code[-1]
-            masked  = self.i.mask[lane] | ~self.i.keep[lane] | minus
-            events.append(highest & ~masked)
-            m.d.sync += self.o.keys[lane].eq(Mux(masked, 0, key(code, fmt)))
-        m.d.sync += [
-            self.o.last.eq(self.i.last),
-            self.o_valid.eq(self.i_valid),
-            special.eq(Cat(events).any()),
-        ]
+            code, mask, keep = self.i.x[lane], self.i.mask[lane], self.i.keep[lane]
+            negative_nan.append(is_masked(code, fmt) & code[:fmt.man_bits].any() & ~mask & keep)
+            m.d.comb += self.o.keys[lane].eq(key(code, fmt, mask, keep))
+        m.d.comb += self.o.last.eq(self.i.last)
 
-        # Sideband of the last word, and the tree, with registers now and then.
-        keep, chosen = Signal(p.width), Signal(range(p.sets))
-        m.d.sync += [keep.eq(self.i.keep), chosen.eq(self.i.set)]
-        values = [self.o.keys[lane] for lane in range(p.width)]
-        sideband = Cat(self.o_valid, self.o.last, special, keep, chosen)
+        # The tree, with registers now and then.
+        values   = [self.o.keys[lane] for lane in range(p.width)]
+        sideband = Cat(self.i_valid, self.i.last, Cat(negative_nan).any(), self.i.set)
         level = 0
         while len(values) > 1:
-            if level and level % LEVELS == 0:
-                values, sideband = self._registered(m, values, sideband)
-            pairs = [Mux(a > b, a, b) for a, b in zip(values[::2], values[1::2], strict=False)]
+            pairs = [named(m, "larger", Mux(at_least(a, b), a, b))
+                     for a, b in zip(values[::2], values[1::2], strict=False)]
             values = pairs + values[2 * len(pairs):]
             level += 1
-        if level:
-            values, sideband = self._registered(m, values, sideband)
+            if level % LEVELS == 0:
+                values, sideband = self._registered(m, values, sideband)
         valid, last, special = sideband[0], sideband[1], sideband[2]
 
-        largest, found = Signal(fmt.bits), Signal(fmt.bits)
+        lowest = (1 << fmt.bits) - 1
+        largest, found = Signal(fmt.bits, init=lowest), Signal(fmt.bits)
         invalid, seen  = Signal(), Signal()
         m.d.comb += [
-            found.eq(Mux(values[0] > largest, values[0], largest)),
+            found.eq(Mux(at_least(values[0], largest), values[0], largest)),
             seen.eq(invalid | special),
-        ]
-        with m.If(valid):
-            m.d.sync += [largest.eq(Mux(last, 0, found)), invalid.eq(Mux(last, 0, seen))]
-        m.d.sync += [
             self.row_valid.eq(valid & last),
             self.row.maximum.eq(found),
-            self.row.invalid.eq(seen),
-            self.row.all_masked.eq((found == 0) & ~seen),
-            self.row.keep.eq(sideband[3:3 + p.width]),
-            self.row.set.eq(sideband[3 + p.width:]),
+            self.row.invalid.eq(seen | (found[fmt.man_bits:-1].all() & ~found[-1])),
+            self.row.all_masked.eq(is_masked(found, fmt) & ~seen),
+            self.row.set.eq(sideband[3:]),
         ]
+        with m.If(valid):
+            m.d.sync += [largest.eq(Mux(last, lowest, found)), invalid.eq(Mux(last, 0, seen))]
+            if "rest" in row_layout(p).members:
+                words = Signal(range(p.block_words))
+                m.d.comb += self.row.rest.eq(
+                    Mux(words == p.block_words - 1, 0, words + 1)[:len(words)])
+                m.d.sync += words.eq(Mux(last, 0, self.row.rest))
 
         return m
 
     def _registered(self, m, values, sideband):
         """The same one cycle later."""
-        later = [Signal.like(value, name="value") for value in values]
+        later = [Signal.like(value, name="value", reset_less=True) for value in values]
         side  = Signal.like(sideband, name="sideband")
         m.d.sync += [a.eq(b) for a, b in zip(later, values, strict=True)]
         m.d.sync += side.eq(sideband)

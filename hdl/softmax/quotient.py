@@ -13,7 +13,7 @@ from hdl.softmax.exponent import element_layout
 __all__ = ["DEPTH", "Quotient", "quotient_digits", "quotient_stages", "remainder_bits",
            "scale_shape"]
 
-#: Digits of a quotient between registers, as many as in the EXAQ unit ``attention``.
+#: Digits of a quotient between registers.
 DEPTH = 2
 
 

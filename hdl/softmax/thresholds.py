@@ -5,13 +5,13 @@ from amaranth.lib.wiring import In, Out
 
 from golden.softmax_parameters import THRESHOLD_BITS, THRESHOLD_POINT, SoftmaxParameters
 from hdl.block import Block
-from hdl.float32 import later, leading_zeros, named, shift_right
+from hdl.float32 import later, named, shift_right
 from hdl.softmax.keys import zero_key
 
-__all__ = ["Threshold"]
+__all__ = ["LATENCY", "Threshold"]
 
 #: Cycles from a maximum and a magnitude to the key.
-LATENCY = 3
+LATENCY = 1
 
 
 class Threshold(Block):
@@ -22,7 +22,7 @@ class Threshold(Block):
     for what is below, which no rounding up can tell from it as a magnitude is 0 or at least 2**-24;
     from 2**14 on it exceeds its lower neighbour by more than any magnitude, so x is m itself.
 
-    Latency is 3 cycles, throughput one in each.
+    Latency is 1 cycle, throughput one in each.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Threshold(Block):
     Members
     -------
     maximum : In(16)
-        Key of m.
+        Key of m; must remain for the latency.
     magnitude : In(29)
         θ, in units of 2**-24.
     key : Out(16)
@@ -45,48 +45,56 @@ class Threshold(Block):
 
     def elaborate(self, platform):
         m = Module()
-        fmt = self.parameters.x_format
+        fmt  = self.parameters.x_format
+        half = fmt.exp_bits == 5
         # Binary places, and the exponent field of the largest number that is not its own answer.
-        point, top = (24, 30) if fmt.exp_bits == 5 else (35, fmt.bias + 13)
+        point, top = (24, 30) if half else (35, fmt.bias + 13)
 
-        # Sum in fixed point
-        negative = ~self.maximum[-1]
-        code     = self.maximum[:-1] ^ negative.replicate(fmt.bits - 1)
-        field    = code[fmt.man_bits:]
+        # Magnitude of m in fixed point
+        negative = self.maximum[-1]
+        field    = self.maximum[fmt.man_bits:-1]
         exponent = Mux(field == 0, 1, field)
-        significand = Cat(code[:fmt.man_bits], field != 0)
-        itself   = (field > top) | (self.magnitude == 0)
+        significand = Cat(self.maximum[:fmt.man_bits], field != 0)
         lowest   = top - fmt.bias - fmt.man_bits + point  # places that the significand moves up
         wide     = Cat(C(0, lowest), significand)
-        place    = Signal(fmt.exp_bits)
-        m.d.comb += place.eq(top - exponent)
-        fixed    = named(m, "fixed", shift_right(m, wide, place))
-        drop     = Cat(C(0, point - THRESHOLD_POINT), self.magnitude)
-        total    = Signal(signed(len(wide) + 2), reset_less=True)
-        m.d.sync += total.eq(Mux(negative, -fixed, fixed) - drop)
+        place    = named(m, "place", (top - exponent)[:fmt.exp_bits])
+        fixed    = named(m, "fixed", wide >> place if half else shift_right(m, wide, place))
 
-        # Magnitude, normalised
-        below = total < 0
-        size  = named(m, "size", Mux(below, -total, total)[:len(wide) + 1])
-        zeros, none = leading_zeros(m, size)
-        # The least step of fp16 is that of the fixed point: its subnormal numbers stay as they are.
-        most  = len(size) - 1 - (fmt.man_bits if fmt.exp_bits == 5 else 0)
-        shift = named(m, "shift", Mux(none | (zeros > most), most, zeros)[:most.bit_length()])
-        word, amount = Signal(len(size), reset_less=True), Signal.like(shift, reset_less=True)
-        sign  = Signal(reset_less=True)
-        m.d.sync += [word.eq(size << shift), amount.eq(shift), sign.eq(below)]
+        # |m| + θ, or |m| - θ; if that is negative its complement, short of the magnitude by one.
+        size  = len(wide) + 1
+        drop  = Cat(C(0, point - THRESHOLD_POINT), self.magnitude,
+                    C(0, size - len(self.magnitude) - point + THRESHOLD_POINT))
+        minus = ~negative
+        total = named(m, "total", (Cat(C(1, 1), fixed)
+                                   + Cat(minus, drop ^ minus.replicate(size)))[1:1 + size])
+        short = named(m, "short", minus & total[-1])
+        word, short, below = later(m, "sum", (total ^ short.replicate(size), short,
+                                              negative | short))
 
-        # Away from or to zero, whichever is up
-        base  = len(size) - 1 - point + fmt.bias
-        biased = Mux(word[-1], base - amount, 0)[:fmt.exp_bits]
-        mantissa = word[-1 - fmt.man_bits:-1]
-        rest  = word[:-1 - fmt.man_bits].any()
-        up    = Cat(mantissa, biased) + (rest & ~sign)
-        rounded = Cat(up[:fmt.bits - 1] ^ sign.replicate(fmt.bits - 1), ~sign)
-        zero  = ~word.any()
-        own, kept = itself, self.maximum
-        for _ in range(LATENCY - 1):
-            own, kept = later(m, "kept", (own, kept))
-        m.d.sync += self.key.eq(Mux(own, kept, Mux(zero, zero_key(fmt), rounded)))
+        # Normalised; what is cut is told apart by whether it has a one, and whether it has a zero.
+        amount, some, every = [], C(0), C(1)
+        for level in reversed(range((size - 1).bit_length() if not half else 5)):
+            step = 1 << level
+            zero = ~word[-step:].any()
+            if half and not level:
+                # The least step of fp16 is that of the fixed point: subnormal numbers stay.
+                zero &= ~Cat(amount).all()
+            zero = named(m, "zero", zero)
+            cut  = len(word) - (step + fmt.man_bits)
+            some, every = some | ~zero & word[:cut].any(), every & (zero | word[:cut].all())
+            word = named(m, "word", Mux(zero, Cat(short.replicate(step), word[:-step]), word)[cut:])
+            amount.insert(0, zero)
+
+        # Away from zero, or to it, whichever is up
+        base    = size - 1 - point + fmt.bias
+        biased  = Mux(word[-1], base - Cat(amount), 0)[:fmt.exp_bits]
+        up      = Mux(below, short & every, some)
+        rounded = named(m, "rounded", (Cat(word[:-1], biased) + up)[:fmt.bits - 1])
+        found   = Cat(rounded, below | ~rounded.any())
+        if not half:
+            itself, = later(m, "itself", ((field > top) | (self.magnitude == 0),))
+            zero  = ~self.maximum[:-1].any()
+            found = Mux(itself, Mux(zero, zero_key(fmt), self.maximum), found)
+        m.d.comb += self.key.eq(found)
 
         return m

@@ -13,7 +13,7 @@ from golden.values_parameters import (
 )
 from hdl.block import Block, Use
 from hdl.float32 import FP32
-from hdl.softmax.exponent_sum import ExponentSum
+from hdl.values.exponent_sum import ExponentSum
 from hdl.values.outputs import exponents_layout
 from hdl.values.reciprocal import Reciprocal
 from hdl.values.tile import codes_layout
