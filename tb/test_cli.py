@@ -97,8 +97,8 @@ def test_missing_cell_library(tmp_path, command):
 
 
 @pytest.mark.parametrize(("command", "sets"), [
-    ("sim", SETS), ("verilog", ALL_SETS), ("synth", SETS | SOFTMAX_SETS | VALUES_SETS), ("registers", ALL_SETS),
-    ("netlist-sim", ALL_SETS)])
+    ("sim", SETS), ("verilog", ALL_SETS), ("synth", SETS | SOFTMAX_SETS | VALUES_SETS),
+    ("registers", ALL_SETS), ("netlist-sim", SETS | SOFTMAX_SETS | EXACT_SETS)])
 def test_unknown_set(tmp_path, command, sets):
     refuse(tmp_path, command, "--set", "huge", message=(
         "Invalid value for '--set' / '-s': Parameter set must be one of "
@@ -114,8 +114,8 @@ def test_set_of_a_softmax_unit(tmp_path, command):
 
 def test_set_of_an_exact_softmax_unit(tmp_path):
     refuse(tmp_path, "synth", "--set", "attention_exact", message=(
-        "Invalid value for '--set' / '-s': Parameter set must be an array or a softmax unit, "
-        "not an exact softmax unit as attention_exact is"))
+        "Invalid value for '--set' / '-s': Parameter set must be an array, a softmax unit "
+        "or a unit for codes times V, not an exact softmax unit as attention_exact is"))
 
 
 @pytest.mark.parametrize(("file", "text", "message"), [
@@ -235,7 +235,8 @@ def test_help(tmp_path):
     assert (process.stderr, process.returncode) == ("", 0)
     commands = process.stdout.partition("Commands:\n")[2].splitlines()
     assert {line.split()[0] for line in commands} >= {
-        "attention", "formats", "netlist-sim", "registers", "sets", "sim", "sizes", "synth", "verilog"}
+        "attention", "formats", "netlist-sim", "registers", "sets", "sim", "sizes", "synth",
+        "verilog"}
     bare = run(cwd=tmp_path)
     assert (bare.stdout, bare.stderr, bare.returncode) == ("", process.stdout, 2)
 
