@@ -114,7 +114,7 @@ def test_set_of_a_softmax_unit(tmp_path, command):
 
 def test_set_of_an_exact_softmax_unit(tmp_path):
     refuse(tmp_path, "synth", "--set", "attention_exact", message=(
-        "Invalid value for '--set' / '-s': Parameter set must be an array, a softmax unit "
+        "Invalid value for '--set' / '-s': Parameter set must be an array or a softmax unit "
         "or a unit for codes times V, not an exact softmax unit as attention_exact is"))
 
 
