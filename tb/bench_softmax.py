@@ -64,7 +64,7 @@ def any_row(rng, n: int, kind: int | None = None) -> tuple[np.ndarray, np.ndarra
 def lengths(rng) -> list[int]:
     """Row lengths: the least, about the width, and any."""
     w, most = P.width, P.max_length
-    chosen = [1, 2, w - 1, w, w + 1, 2 * w, most - 1, most, *rng.integers(1, most + 1, 4)]
+    chosen = [1, 2, w - 1, w, w + 1, 2 * w, 1000, most - 1, most, *rng.integers(1, most + 1, 4)]
     chosen += [1] * 12
     return [int(n) for n in rng.permutation(chosen) if 1 <= n <= most]
 

@@ -132,7 +132,7 @@ def test_set_of_an_exact_softmax_unit(tmp_path):
     ("a.toml", {"lanes": 4}, "Parameters tile_columns, tile_rows must be given"),
     ("a.toml", {**TINY, "lanes": 3}, "Parameter lanes must divide the group size 16, not 3"),
     ("a.toml", {**TINY, "unit": "gemm"},
-     "Parameter unit must be one of array, softmax, exact_softmax, not 'gemm'"),
+     "Parameter unit must be one of array, softmax, exact_softmax, values, not 'gemm'"),
     *((f"{name}.toml", TINY, f"{BAD_NAME}{name!r}") for name in ("Edge", "a-b", "1st", "a b")),
     *(("a.toml", {**TINY, "name": name}, f"{BAD_NAME}{name!r}")
       for name in ("../a", "a/b", "", "a.v", 1)),

@@ -144,7 +144,7 @@ def test_plain_synthesis(top, parameters, tmp_path):
     harmless = ("ABC: Warning: The network is combinational",
                 *(f"Warning: Replacing memory \\{memory} with list of registers."
                   for memory in ("queue_storage", "shapes_storage", "accumulators0",
-                                 "accumulators1", "ready_storage")))
+                                 "accumulators1", "ready_storage", "rows_storage")))
     warnings = [line for line in log.splitlines()
                 if "warning" in line.lower() and not line.startswith(harmless)]
     assert not [line for line in warnings if "unique messages" not in line]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from golden.softmax_parameters import SOFTMAX_SETS
+from golden.softmax_parameters import SOFTMAX_SETS, BaselineParameters
 from hdl.export import verilog
 from hdl.softmax.core import Softmax
 from hdl.softmax.exact import ExactSoftmax
@@ -19,6 +19,9 @@ UNITS = [
     TINY.replace(name="fine", bits=4, x="bf16", y="fp16", width=8, max_length=100, exp_bits=11),
     TINY.replace(name="scalar", bits=3, y="u16", width=1, sets=1, max_length=100),
 ]
+
+#: Rows of up to 8,192 elements, 16 of them in each cycle.
+LONG = [each for each in SOFTMAX_SETS.values() if each is not TINY]
 
 TABLED = [
     TINY.replace(name="tabled", accumulate="lut", width=8, exp_bits=9),
@@ -39,6 +42,16 @@ def test_unit(parameters):
     unit = Softmax(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
              rounds=4, resets=4)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("parameters", [*LONG, LONG[0].baseline()],
+                         ids=lambda parameters: parameters.name)
+def test_long_rows(parameters):
+    exact = isinstance(parameters, BaselineParameters)
+    unit = (ExactSoftmax if exact else Softmax)(parameters)
+    simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
+             exact=exact, rounds=1, resets=2)
 
 
 @pytest.mark.parametrize("parameters", first_by_default(TABLED),

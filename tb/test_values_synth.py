@@ -11,7 +11,9 @@ TINY = VALUES_SETS["attention_tiny_pv"]
 
 
 def test_passes_of_each_design():
-    passes = {design.name: design.passes for design in values_synth.designs(TINY)}
+    designs = values_synth.designs(TINY)
+    assert all(design.block.closure() for design in designs)
+    passes = {design.name: design.passes for design in designs}
     assert passes == {
         "sums for 4 codes": {2: 1}, "sums for 8 codes": {3: 1}, "sums for 16 codes": {4: 1},
         "feet, lanes, outputs": {}, "engine, int2": {2: 4, 3: 8, 4: 16},
