@@ -350,8 +350,9 @@ def test_sim(tmp_path, name):
     assert steady[-4:-2] == ["100.00%", "0"]
 
 
-@pytest.mark.parametrize(("code", "wrong"), [(WRONG_GOLDEN, 1), (WRONG_VERILOG, 48)],
-                         ids=["golden", "verilog"])
+@pytest.mark.parametrize(("code", "wrong"), [
+    pytest.param(WRONG_GOLDEN, 1, id="golden"),
+    pytest.param(WRONG_VERILOG, 48, id="verilog", marks=pytest.mark.full)])
 def test_sim_finds_a_difference(tmp_path, code, wrong):
     write_layer(tmp_path / "a.safetensors")
     process = run(*SIM, cwd=tmp_path, code=code)

@@ -60,7 +60,7 @@ def check(parameters, count):
 
 @pytest.mark.parametrize("parameters", SETS, ids=lambda parameters: parameters.name)
 def test_dequantiser(parameters):
-    check(parameters, 100_000)
+    check(parameters, 50_000)
 
 
 @pytest.mark.parametrize("name", QUICK)

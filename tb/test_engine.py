@@ -26,6 +26,10 @@ ENGINES = [
 ]
 
 
+#: Engines of the default tests, besides ``STEADY``; the others are run by the long ones.
+QUICK = ["mixed", "float"]
+
+
 def run(parameters, **settings):
     """Simulate; return the number of tests. The seed is printed, and repeated if it is given."""
     seed = int(os.environ.get("COCOTB_RANDOM_SEED", secrets.randbelow(1 << 31)))
@@ -35,7 +39,9 @@ def run(parameters, **settings):
                     parameters=parameters.to_dict(), seed=seed, **settings)
 
 
-@pytest.mark.parametrize("parameters", ENGINES, ids=lambda parameters: parameters.name)
+@pytest.mark.parametrize("parameters", [
+    pytest.param(each, marks=[pytest.mark.full] * (each.name not in QUICK)) for each in ENGINES],
+    ids=lambda parameters: parameters.name)
 def test_engine(parameters):
     run(parameters, count=6, limit=600, products=10**6, resets=4)
 

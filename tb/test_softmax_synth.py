@@ -19,10 +19,6 @@ TINY = SOFTMAX_SETS["attention_tiny"]
 #: The smallest units that have everything.
 SMALL = TINY.replace(name="small", width=2, max_length=32, least_length=16, sets=1)
 
-#: Keeps the tests that read one report together, or each of the workers would make it.
-reads_report = pytest.mark.xdist_group("softmax_report")
-
-
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory):
     """Folder and report of the smallest units."""
@@ -31,7 +27,7 @@ def measured(tmp_path_factory):
     return output, json.loads((output / "small.json").read_text())
 
 
-@reads_report
+@pytest.mark.full
 def test_both_units_keep_their_rate(measured):
     _, report = measured
     ours, exact = report["units"]
@@ -48,7 +44,7 @@ def test_both_units_keep_their_rate(measured):
     assert ours["elements_per_ns_and_mge"] == pytest.approx(1e6 * rate / ours["gates"])
 
 
-@reads_report
+@pytest.mark.full
 def test_areas_add_up(measured):
     _, report = measured
     for unit in report["units"]:
@@ -68,7 +64,7 @@ def test_areas_add_up(measured):
     assert ours["ports_gates"] > 1.2 * exact["ports_gates"]
 
 
-@reads_report
+@pytest.mark.full
 def test_energies_are_of_the_rows(measured):
     output, report = measured
     ours, exact = report["units"]
@@ -81,7 +77,7 @@ def test_energies_are_of_the_rows(measured):
         assert len(nets) == len(set(nets)) > 1000
 
 
-@reads_report
+@pytest.mark.full
 def test_table_has_every_figure(measured, capsys):
     output, report = measured
     softmax_synth.show(report)
@@ -104,7 +100,7 @@ def test_phases_name_every_block(unit, parameters):
         assert block.module.removeprefix(f"mixpe_{parameters.name}_") in softmax_synth.PHASES
 
 
-@reads_report
+@pytest.mark.full
 def test_table_of_sizes_takes_a_report_of_these_units(measured, tmp_path, monkeypatch):
     _, report = measured
     made = []
@@ -127,7 +123,6 @@ def test_table_of_sizes_takes_a_report_of_these_units(measured, tmp_path, monkey
     assert re.findall(r"^\| (\w+) \| 2 \|", text, re.MULTILINE) == ["small", "small_exact"]
 
 
-@reads_report
 @pytest.mark.full
 def test_nothing_but_the_row_buffers_is_left_out(measured, tmp_path):
     output, report = measured
@@ -141,7 +136,6 @@ def test_nothing_but_the_row_buffers_is_left_out(measured, tmp_path):
     assert report["units"][0]["gates"] == pytest.approx(whole.gates(rest), rel=2e-3)
 
 
-@reads_report
 def test_netlist_passes_the_bench(measured):
     """The netlist is the one that was measured, so that it is compiled already."""
     output, _ = measured

