@@ -155,7 +155,7 @@ async def full_rate(dut, switches):
         rows = [(*any_row(rng, n), int(each)) for each in chosen]
         words = count * P.row_cycles(n)
         if FILL:
-            await bench.run(rows[:1], limit=P.row_cycles(n) + LATENCY)
+            await bench.run(rows[:1], limit=4 * P.row_cycles(n) + LATENCY)
         begin = cycle()
         allowed = words + (switches or 0) * FILL
         await bench.run(rows, limit=allowed + 4 * P.row_cycles(n) + LATENCY)
