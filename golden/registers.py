@@ -252,6 +252,42 @@ def _identity(parameters: BaseParameters, number: int, meaning: str) -> tuple[Re
     )
 
 
+def _interrupts() -> tuple[Register, ...]:
+    """Registers of the interrupt of a block that runs commands."""
+    return (
+        Register("IRQ_ENABLE", 0x2c, (
+            Field("done",  0, 1, "rw", 0, "Interrupt when a command has finished"),
+            Field("error", 1, 1, "rw", 0, "Interrupt when a bit of ERROR is set"),
+        ), "Which events interrupt"),
+        Register("IRQ_STATUS", 0x30, (
+            Field("done",  0, 1, "w1c", 0, "A command has finished"),
+            Field("error", 1, 1, "w1c", 0, "A bit of ERROR was set"),
+        ), "Which events there were, enabled or not"),
+    )
+
+
+def _stream_errors(streams: Iterable[str]) -> list[tuple[str, str]]:
+    """Errors of the ends of streams: name and meaning."""
+    return [(f"{stream}_last_{kind}", f"Stream {stream} {what}") for stream in streams
+            for kind, what in (("unexpected", "had last before its end"),
+                               ("missing", "ended without last"))]
+
+
+def _counters(base: int, counters: Iterable[tuple[str, str]]) -> tuple[Register, ...]:
+    """Registers of counters, from an offset on: name and meaning of each."""
+    return tuple(Register(name, base + 4 * index, (
+        Field("count", 0, 32, "ro", 0, "Number; stays at its largest value"),
+    ), text) for index, (name, text) in enumerate(counters))
+
+
+def _exponents(p: SoftmaxParameters | ValuesParameters, chosen: int,
+               base: int) -> tuple[Register, ...]:
+    """Registers of a set of exponents, from an offset on."""
+    return tuple(Register(f"EXPONENT_{chosen}_{k}", base + 4 * k, (
+        Field("value", 0, p.exp_bits + 1, "rw", 0, "In units of 2 to the power of -exp_bits"),
+    ), f"Exponent of code {k} in set {chosen}") for k in range(p.levels))
+
+
 # The GEMM engine
 
 
@@ -270,11 +306,11 @@ def gemm_registers(parameters: ArrayParameters) -> RegisterTable:
     """
     p = parameters
     streams = ("x", "w", "s", "sx", "t")
-    errors = [(f"{stream}_last_{kind}", f"Stream {stream} {what}") for stream in streams
-              for kind, what in (("unexpected", "had last before its end"),
-                                 ("missing", "ended without last"))]
-    errors += [("start_refused", "A start found the queue full and was ignored"),
-               ("bad_shape", "A start had a shape that breaks a rule and was ignored")]
+    errors = [
+        *_stream_errors(streams),
+        ("start_refused", "A start found the queue full and was ignored"),
+        ("bad_shape", "A start had a shape that breaks a rule and was ignored"),
+    ]
     counters = [
         ("CYCLES", "Cycles in which a command waited or ran"),
         ("BUSY", "Cycles in which a beat entered the array"),
@@ -319,14 +355,7 @@ def gemm_registers(parameters: ArrayParameters) -> RegisterTable:
         Register("ERROR", 0x28, tuple(
             Field(name, bit, 1, "w1c", 0, text) for bit, (name, text) in enumerate(errors)
         ), "What went wrong since it was last cleared"),
-        Register("IRQ_ENABLE", 0x2c, (
-            Field("done",  0, 1, "rw", 0, "Interrupt when a command has finished"),
-            Field("error", 1, 1, "rw", 0, "Interrupt when a bit of ERROR is set"),
-        ), "Which events interrupt"),
-        Register("IRQ_STATUS", 0x30, (
-            Field("done",  0, 1, "w1c", 0, "A command has finished"),
-            Field("error", 1, 1, "w1c", 0, "A bit of ERROR was set"),
-        ), "Which events there were, enabled or not"),
+        *_interrupts(),
         Register("M", 0x40, (
             Field("value", 0, 24, "rw", 0, "Rows of x and y"),
         ), "Tokens of the next command"),
@@ -342,9 +371,7 @@ def gemm_registers(parameters: ArrayParameters) -> RegisterTable:
         Register("GROUP", 0x50, (
             Field("value", 0, 16, "rw", p.group, "Weights along K that share a scale"),
         ), "Group size of the next command"),
-        *(Register(name, 0x80 + 4 * index, (
-            Field("count", 0, 32, "ro", 0, "Number; stays at its largest value"),
-        ), text) for index, (name, text) in enumerate(counters)),
+        *_counters(0x80, counters),
     ))
 
 
@@ -403,9 +430,7 @@ def softmax_registers(parameters: SoftmaxParameters | BaselineParameters) -> Reg
             Field(name, bit, 1, "w1c", 0, text) for bit, (name, text) in enumerate(errors)
             if constants or name != "bad_constants"
         ), "What was wrong with rows since it was last cleared"),
-        *(Register(name, 0x40 + 4 * index, (
-            Field("count", 0, 32, "ro", 0, "Number; stays at its largest value"),
-        ), text) for index, (name, text) in enumerate(counters)),
+        *_counters(0x40, counters),
         *constants,
     ))
 
@@ -416,10 +441,7 @@ def _constants(p: SoftmaxParameters, chosen: int) -> list[Register]:
     return [*(Register(f"THRESHOLD_{chosen}_{k}", base + 4 * k, (
         Field("magnitude", 0, THRESHOLD_BITS, "rw", 0, "In units of 2 to the power of -24"),
     ), f"Least difference from the maximum of code {k}, negated, in set {chosen}")
-        for k in range(1, p.levels)),
-        *(Register(f"EXPONENT_{chosen}_{k}", base + 0x40 + 4 * k, (
-            Field("value", 0, p.exp_bits + 1, "rw", 0, "In units of 2 to the power of -exp_bits"),
-        ), f"Exponent of code {k} in set {chosen}") for k in range(p.levels))]
+        for k in range(1, p.levels)), *_exponents(p, chosen, base + 0x40)]
 
 
 # The unit for codes times V
@@ -439,9 +461,7 @@ def values_registers(parameters: ValuesParameters) -> RegisterTable:
         ("bad_shape", "A start had a shape that breaks a rule and was ignored"),
         ("too_long", "A row had more codes than the command's tokens and was cut there"),
         ("bad_exponents", "A command's set had an exponent above 1"),
-        *((f"{stream}_last_{kind}", f"Stream {stream} {what}") for stream in ("v", "s")
-          for kind, what in (("unexpected", "had last before its end"),
-                             ("missing", "ended without last"))),
+        *_stream_errors(("v", "s")),
     ]
     counters = [
         ("CYCLES", "Cycles in which a command waited or ran"),
@@ -455,7 +475,7 @@ def values_registers(parameters: ValuesParameters) -> RegisterTable:
         ("WORDS_Y", "Words of y that were sent"),
         ("DONE", "Commands that finished"),
     ]
-    registers = [
+    return RegisterTable("mixpe_values", (
         *_identity(p, VALUES_ID, "MXPV in ASCII"),
         Register("UNIT", 0x0c, (
             Field("width",    0,  6, "const", p.width,    "Codes in a word of their stream"),
@@ -482,14 +502,7 @@ def values_registers(parameters: ValuesParameters) -> RegisterTable:
         Register("ERROR", 0x28, tuple(
             Field(name, bit, 1, "w1c", 0, text) for bit, (name, text) in enumerate(errors)
         ), "What went wrong since it was last cleared"),
-        Register("IRQ_ENABLE", 0x2c, (
-            Field("done",  0, 1, "rw", 0, "Interrupt when a command has finished"),
-            Field("error", 1, 1, "rw", 0, "Interrupt when a bit of ERROR is set"),
-        ), "Which events interrupt"),
-        Register("IRQ_STATUS", 0x30, (
-            Field("done",  0, 1, "w1c", 0, "A command has finished"),
-            Field("error", 1, 1, "w1c", 0, "A bit of ERROR was set"),
-        ), "Which events there were, enabled or not"),
+        *_interrupts(),
         Register("QUERIES", 0x40, (
             Field("value", 0, QUERY_BITS, "rw", 0, "Rows of codes"),
         ), "Queries of the next command"),
@@ -502,16 +515,11 @@ def values_registers(parameters: ValuesParameters) -> RegisterTable:
         Register("SET", 0x4c, (
             Field("value", 0, 4, "rw", 0, "Set of exponents, from 0"),
         ), "Exponents of the next command"),
-        *(Register(name, 0x80 + 4 * index, (
-            Field("count", 0, 32, "ro", 0, "Number; stays at its largest value"),
-        ), text) for index, (name, text) in enumerate(counters)),
-    ]
-    # A set of exponents has 16 words of its own.
-    registers += [Register(f"EXPONENT_{chosen}_{k}", 0x100 + 0x40 * chosen + 4 * k, (
-        Field("value", 0, p.exp_bits + 1, "rw", 0, "In units of 2 to the power of -exp_bits"),
-    ), f"Exponent of code {k} in set {chosen}") for chosen in range(p.sets)
-        for k in range(p.levels)]
-    return RegisterTable("mixpe_values", tuple(registers))
+        *_counters(0x80, counters),
+        # A set of exponents has 16 words of its own.
+        *(each for chosen in range(p.sets)
+          for each in _exponents(p, chosen, 0x100 + 0x40 * chosen)),
+    ))
 
 
 # All of them

@@ -60,6 +60,23 @@ class AxiBlock(Block):
             m.d.comb += theirs.eq(ours) if member.flow == In else ours.eq(theirs)
         return registers
 
+    def _transfer(self, stream: str) -> Value:
+        """Whether a stream moves in this cycle."""
+        return getattr(self, f"{stream}_tvalid") & getattr(self, f"{stream}_tready")
+
+    def _report(self, m: Module, registers: Use, done: Value, errors: dict[str, Value]):
+        """Set errors of the table, and drive ``interrupt``, which a block that runs commands has.
+
+        ``done`` tells that a command has finished.
+        """
+        m.d.comb += [
+            *(getattr(registers, f"error_{name}_set").eq(event) for name, event in errors.items()),
+            registers.irq_status_done_set.eq(done),
+            registers.irq_status_error_set.eq(Cat(*errors.values()).any()),
+        ]
+        m.d.sync += self.interrupt.eq((registers.irq_status_done & registers.irq_enable_done)
+                                      | (registers.irq_status_error & registers.irq_enable_error))
+
     def _count(self, m: Module, registers: Use, events: dict[str, Value]):
         """Connect each counter of the table to its event; one without an event stays 0."""
         for register in self.registers.table.registers:

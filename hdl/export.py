@@ -1,9 +1,7 @@
 """Verilog of a block, with a JSON description of its ports and parameters."""
 
-import errno
 import hashlib
 import json
-import os
 import re
 import tempfile
 from importlib.metadata import version
@@ -13,8 +11,9 @@ from amaranth.lib import wiring
 
 from hdl import yosys
 from hdl.block import Block
+from hdl.files import write
 
-__all__ = ["verilog", "description", "clock_and_reset", "interfaces", "files", "write", "export"]
+__all__ = ["verilog", "description", "clock_and_reset", "interfaces", "files", "export"]
 
 # A submodule that is no block becomes part of its block; processes become expressions and
 # registers; choices become expressions, or `case` would need a synthesis directive; initial values
@@ -139,23 +138,6 @@ def files(block: Block) -> dict[str, str]:
     text = verilog(block)
     metadata = json.dumps(description(block, text), indent=2) + "\n"
     return {f"{block.module}.json": metadata, f"{block.module}.v": text}
-
-
-def write(contents: dict[str, str], directory: Path) -> list[Path]:
-    """Write files by name to a folder, which is made if need be; return their paths.
-
-    Nothing appears before all are written, and each whole.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in contents:
-        if (path := directory / name).is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    with tempfile.TemporaryDirectory(dir=directory) as staging:
-        for name, content in contents.items():
-            (Path(staging) / name).write_text(content, encoding="utf-8")
-        for name in contents:
-            (Path(staging) / name).replace(directory / name)
-    return [directory / name for name in contents]
 
 
 def export(block: Block, directory: Path) -> Path:

@@ -101,20 +101,12 @@ class Gemm(AxiBlock):
         for name in self.engine.widths:
             for kind in ("unexpected", "missing"):
                 errors[f"{name}_last_{kind}"] = getattr(engine, f"{name}_last_{kind}")
-        m.d.comb += [getattr(registers, f"error_{name}_set").eq(event)
-                     for name, event in errors.items()]
-        m.d.comb += [
-            registers.irq_status_done_set.eq(engine.done),
-            registers.irq_status_error_set.eq(Cat(*errors.values()).any()),
-        ]
-        m.d.sync += self.interrupt.eq((registers.irq_status_done & registers.irq_enable_done)
-                                      | (registers.irq_status_error & registers.irq_enable_error))
+        self._report(m, registers, engine.done, errors)
 
     def _events(self, engine):
         """What the counters of the table count, by name."""
         events = {"cycles": engine.busy, "busy": engine.beat, "done": engine.done}
         for name, port in (("x", "s_axis_x"), ("w", "s_axis_w"), ("y", "m_axis_y")):
-            events[f"words_{name}"] = (getattr(self, f"{port}_tvalid")
-                                       & getattr(self, f"{port}_tready"))
+            events[f"words_{name}"] = self._transfer(port)
         return events | {f"stall_{name}": getattr(engine, f"stall_{name}")
                          for name in (*self.engine.channels, "y")}

@@ -5,24 +5,23 @@ from dataclasses import dataclass
 import click
 import numpy as np
 from rich import box
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from golden.attention import weighted_values
-from golden.exaq import calibrate, constants, exact_softmax_reference
+from golden.exaq import exact_softmax_reference
 from golden.formats import FORMATS
-from golden.quantise import quantise_activations
-from golden.softmax import softmax
 from golden.softmax_parameters import SoftmaxParameters
 from golden.values_parameters import ValuesParameters
-from scripts.console import console
-from tb.attention_head import causal_scores, relative
+from scripts.console import console, progress
+from tb.attention_head import causal_scores, quantised_head, relative
 from tb.attention_unit import HeadRun, run_head
 
 __all__ = ["Head", "run", "main"]
 
 #: Elements of a word of both units; small, for they are compiled once for each number of bits.
 WIDTH = 4
+
+#: Bits of the codes of the heads that are run.
+BITS = (2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,9 @@ def main(tokens: int, columns: int, sigma: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores, v = causal_scores(sigma, tokens, rng), rng.normal(size=(tokens, columns))
     heads = []
-    description = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                   TimeElapsedColumn())
-    with Progress(*description, console=console, transient=True) as progress:
-        for bits in progress.track((2, 3, 4), description="an attention head with codes of "
-                                                          "2, 3 and 4 bits"):
+    with progress(len(BITS)) as step:
+        for bits in BITS:
+            step(f"running an attention head with codes of {bits} bits")
             heads.append(run(bits, scores, v, seed))
     console.print(_table(heads, tokens, columns, sigma))
     console.print(f"Verilog {', '.join(_softmax_set(head.bits, tokens).name for head in heads)}: "
@@ -107,15 +104,12 @@ def run(bits: int, scores: np.ndarray, v: np.ndarray, seed: int) -> Head:
         Seed of what is beyond the edges of V.
     """
     unit = _softmax_set(bits, scores.shape[1])
-    values, reals = quantise_activations(v.T, fmt="int8"), FORMATS["fp16"].decode(scores)
-    lo = calibrate([reals], bits, "linear").lo
-    chosen = constants(lo, unit)
-    found = softmax(scores, None, chosen, unit)
-    expected = weighted_values(found, chosen, values, y="fp32")
-    exact = exact_softmax_reference(reals)
-    outcome = run_head(unit, _values_set(unit), chosen, scores, values, seed=seed)
-    return Head(bits, lo, outcome, int(np.count_nonzero(outcome.y != expected)),
-                relative(FORMATS["fp16"].decode(found.probabilities), exact),
+    expected = quantised_head(unit, scores, v)
+    exact = exact_softmax_reference(unit.x_format.decode(scores))
+    outcome = run_head(unit, _values_set(unit), expected.constants, scores, expected.values,
+                       seed=seed)
+    return Head(bits, expected.lo, outcome, int(np.count_nonzero(outcome.y != expected.outputs)),
+                relative(unit.y_format.decode(expected.result.probabilities), exact),
                 relative(FORMATS["fp32"].decode(outcome.y), exact @ v))
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hdl import export
+from hdl import files
 
 __all__ = ["write"]
 
@@ -15,4 +15,4 @@ def write(path: Path, text: str) -> None:
     if path.exists() and not path.is_file() and not path.is_dir():
         path.write_text(text, encoding="utf-8")
         return
-    export.write({path.name: text}, path.parent)
+    files.write({path.name: text}, path.parent)

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from golden.exaq import clip_value, constants
 from golden.softmax_parameters import BaselineParameters, SoftmaxParameters
-from scripts.console import console
+from scripts.console import console, progress
 from scripts.files import write
-from scripts.synth import critical_path, library_of, progress, tools
+from scripts.synth import critical_path, library_facts, library_of, tools
 from synth.liberty import Library
 from synth.mapping import Mapping, simulation_model, synthesise
 from synth.power import Activity, Power, estimate
@@ -234,8 +234,7 @@ def _report(parameters: SoftmaxParameters, library: Library, units: list[Unit]) 
     } for unit in units]
     return {
         "set": parameters.to_dict(),
-        "library": {"name": library.path.name, "voltage": library.voltage,
-                    "nand2_um2": library.nand2_area},
+        "library": library_facts(library),
         "tools": tools(),
         "left_out": LEFT_OUT,
         "paper": PAPER,

@@ -2,8 +2,6 @@
 
 import json
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -11,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from rich import box
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from golden.parameters import ArrayParameters
 from golden.quantise import GroupedWeights
 from scripts import checkpoint
-from scripts.console import console
+from scripts.console import console, progress
 from scripts.files import write
 from scripts.sim import activations, fitted, quantised_activations
 from synth.liberty import DEFAULT, Library
@@ -27,7 +24,7 @@ from synth.timing import Path as TimingPath
 from synth.timing import Timing, analyse
 from tb import runner
 
-__all__ = ["main", "library_of", "mapped", "operands", "progress", "tools", "critical_path"]
+__all__ = ["main", "library_of", "mapped", "operands", "library_facts", "tools", "critical_path"]
 
 FIXTURE = Path(__file__).parent.parent / "tb" / "data" / "awq_gemm.safetensors"
 
@@ -163,16 +160,6 @@ def _tile(parameters: ArrayParameters, library: Library, output: Path, power: bo
     return Tile(parameters, mapping, timing, powers)
 
 
-@contextmanager
-def progress(steps: int) -> Iterator:
-    """A bar that moves with each call of what is yielded, and says what is being done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=steps)
-        yield lambda text: bar.update(task, description=text, advance=1)
-
-
 def _report(parameters: ArrayParameters, library: Library, array: Mapping, timing: Timing,
             tiles: list[Tile]) -> dict:
     """Everything measured, JSON-ready. Areas in gate equivalents and um2, times ns, energies fJ."""
@@ -181,8 +168,7 @@ def _report(parameters: ArrayParameters, library: Library, array: Mapping, timin
     energies = {kind: [tile.energy(kind, period) for tile in tiles] for kind in ours.powers}
     return {
         "set": parameters.to_dict(),
-        "library": {"name": library.path.name, "voltage": library.voltage,
-                    "nand2_um2": library.nand2_area},
+        "library": library_facts(library),
         "tools": tools(),
         "left_out": LEFT_OUT,
         "array": {
@@ -219,6 +205,12 @@ def _report(parameters: ArrayParameters, library: Library, array: Mapping, timin
             **{f"energy_{kind}": each[0] / each[index] for kind, each in energies.items()},
         } for index, rival in enumerate(rivals, 1)},
     }
+
+
+def library_facts(library: Library) -> dict:
+    """What a report says of its library, JSON-ready."""
+    return {"name": library.path.name, "voltage": library.voltage,
+            "nand2_um2": library.nand2_area}
 
 
 def tools() -> dict[str, str]:

@@ -14,7 +14,7 @@ from hdl.export import export
 from hdl.tile import Tile
 from hdl.values.outputs import ValuesOutputs
 from hdl.values.tile import ValuesTile
-from scripts.console import console
+from scripts.console import console, progress
 from scripts.files import write
 from scripts.synth import library_of, tools
 from synth.liberty import Library
@@ -97,7 +97,11 @@ def measure(design: Design, library: Library, output: Path) -> Measured:
 def main(parameters: ValuesParameters, liberty: Path | None, output: Path) -> None:
     """Map and time all designs; print the table and write ``<output>/<set>.json``."""
     library = library_of(liberty)
-    found = [measure(design, library, output) for design in designs(parameters)]
+    chosen, found = designs(parameters), []
+    with progress(len(chosen)) as step:
+        for design in chosen:
+            step(f"mapping {design.name}")
+            found.append(measure(design, library, output))
     table = Table("block", title="Codes times V", title_justify="left", box=box.SIMPLE)
     for heading in ("products per cycle", "GE per product", "period, ns", "b = 2", "b = 3",
                     "b = 4"):

@@ -6,7 +6,8 @@ from golden.parameters import ArrayParameters
 from golden.sets import Parameters
 from golden.values_parameters import ValuesParameters
 from hdl.array import Array
-from hdl.export import files, write
+from hdl.export import files
+from hdl.files import write
 from hdl.gemm import Gemm
 from hdl.softmax.unit import SoftmaxUnit
 from hdl.values.unit import ValuesUnit

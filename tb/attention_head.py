@@ -14,9 +14,9 @@ from golden.exaq import (
     quantised_softmax,
 )
 from golden.formats import FORMATS
-from golden.quantise import quantise_activations
-from golden.softmax import softmax
-from golden.softmax_parameters import SoftmaxParameters
+from golden.quantise import Activations, quantise_activations
+from golden.softmax import SoftmaxResult, softmax
+from golden.softmax_parameters import Constants, SoftmaxParameters
 
 
 def causal_scores(sigma: float, tokens: int, rng: np.random.Generator) -> np.ndarray:
@@ -28,6 +28,41 @@ def causal_scores(sigma: float, tokens: int, rng: np.random.Generator) -> np.nda
     queries, keys = rng.normal(size=(2, tokens, 64))
     scores = np.where(np.tri(tokens, dtype=bool), queries @ keys.T, -np.inf)
     return FORMATS["fp16"].encode(scores * (sigma / deviation(differences(scores))))
+
+
+@dataclass(frozen=True)
+class QuantisedHead:
+    """A head as the units compute it, with a clip from its own scores.
+
+    Parameters
+    ----------
+    lo : float
+        Lowest level.
+    constants : Constants
+        Of the softmax unit.
+    values : Activations
+        Vᵀ in int8, with a scale for each column of V.
+    result : SoftmaxResult
+        Codes and probabilities.
+    outputs : ndarray of int64, shape (queries, columns)
+        Codes of the outputs in fp32.
+    """
+
+    lo: float
+    constants: Constants
+    values: Activations
+    result: SoftmaxResult
+    outputs: np.ndarray
+
+
+def quantised_head(unit: SoftmaxParameters, codes: np.ndarray, v: np.ndarray,
+                   clip: str = "linear") -> QuantisedHead:
+    """Quantise and compute a head of given scores, codes of (queries, tokens), and V."""
+    lo = calibrate([unit.x_format.decode(codes)], unit.bits, clip).lo
+    chosen, values = constants(lo, unit), quantise_activations(v.T, fmt="int8")
+    result = softmax(codes, None, chosen, unit)
+    return QuantisedHead(lo, chosen, values, result,
+                         weighted_values(result, chosen, values, y="fp32"))
 
 
 @dataclass(frozen=True)
@@ -64,17 +99,14 @@ def errors(sigma: float, bits: int, *, seed: int, clip: str = "linear", tokens: 
     codes = causal_scores(sigma, tokens, rng)
     values = rng.normal(size=(tokens, columns))
     scores = FORMATS["fp16"].decode(codes)
-    lo = calibrate([scores], bits, clip).lo
 
     unit = SoftmaxParameters(name="head", bits=bits, max_length=tokens, y="fp16")
-    found = softmax(codes, None, constants(lo, unit), unit)
-    outputs = weighted_values(found, constants(lo, unit),
-                              quantise_activations(values.T, fmt="int8"), y="fp32")
-    exact, floats = exact_softmax_reference(scores), quantised_softmax(scores, lo, bits)
-    return Errors(lo, relative(floats, exact),
-                  relative(FORMATS["fp16"].decode(found.probabilities), exact),
+    head = quantised_head(unit, codes, values, clip)
+    exact, floats = exact_softmax_reference(scores), quantised_softmax(scores, head.lo, bits)
+    return Errors(head.lo, relative(floats, exact),
+                  relative(FORMATS["fp16"].decode(head.result.probabilities), exact),
                   relative(floats @ values, exact @ values),
-                  relative(FORMATS["fp32"].decode(outputs), exact @ values))
+                  relative(FORMATS["fp32"].decode(head.outputs), exact @ values))
 
 
 def relative(found: np.ndarray, exact: np.ndarray) -> float:

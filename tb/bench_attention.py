@@ -4,45 +4,18 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
-from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+from cocotbext.axi import AxiStreamFrame
 
 from golden.registers import softmax_registers, values_registers
 from golden.softmax_parameters import SoftmaxParameters
 from golden.values_parameters import ValuesParameters
-from tb.axi_lite import OKAY, AxiLiteMaster
+from tb.axi_unit import UnitRegisters, kept_bytes, stream_sink, stream_source
 from tb.settings import SETTINGS
 from tb.stream import PERIOD_NS, cycle
 from tb.values_driver import Job
 
 SOFTMAX = SoftmaxParameters.from_dict(SETTINGS["softmax"])
 VALUES  = ValuesParameters.from_dict(SETTINGS["values"])
-
-
-class Registers:
-    """Registers of one of the units, by name."""
-
-    def __init__(self, dut, unit, table):
-        self._offsets = {register.name: register.offset for register in table.registers}
-        self._master  = AxiLiteMaster(dut, f"{unit}_s_axil", clock="aclk", reset="aresetn",
-                                      active=0)
-
-    async def write(self, name: str, word: int):
-        """Write a register."""
-        assert await self._master.write(self._offsets[name], word) == OKAY
-
-    async def read(self, name: str) -> int:
-        """Word of a register."""
-        response, word = await self._master.read(self._offsets[name])
-        assert response == OKAY
-        return word
-
-
-def stream(dut, kind, name):
-    """Driver of a stream."""
-    port = kind(AxiStreamBus.from_prefix(dut, name), dut.aclk, dut.aresetn,
-                reset_active_level=False)
-    port.log.setLevel("WARNING")
-    return port
 
 
 async def configure(softmax, values):
@@ -76,11 +49,11 @@ async def head(dut):
     (m, n), d = scores.shape, len(v)
     Clock(dut.aclk, PERIOD_NS, unit="ns").start()
     dut.aresetn.value = 0
-    softmax = Registers(dut, "softmax", softmax_registers(SOFTMAX))
-    values  = Registers(dut, "values", values_registers(VALUES))
-    x = stream(dut, AxiStreamSource, "softmax_s_axis_x")
-    operands = {name: stream(dut, AxiStreamSource, f"values_s_axis_{name}") for name in "vs"}
-    y = stream(dut, AxiStreamSink, "values_m_axis_y")
+    softmax = UnitRegisters(dut, softmax_registers(SOFTMAX), "softmax_s_axil")
+    values  = UnitRegisters(dut, values_registers(VALUES), "values_s_axil")
+    x = stream_source(dut, "softmax_s_axis_x")
+    operands = {name: stream_source(dut, f"values_s_axis_{name}") for name in "vs"}
+    y = stream_sink(dut, "values_m_axis_y")
     await ClockCycles(dut.aclk, 2)
     dut.aresetn.value = 1
     await ClockCycles(dut.aclk, 2)
@@ -105,5 +78,4 @@ async def head(dut):
     for unit in (softmax, values):
         assert await unit.read("STATUS") == 0
         assert await unit.read("ERROR") == 0
-    kept = bytes(byte for byte, keep in zip(packet.tdata, packet.tkeep, strict=True) if keep)
-    np.savez(SETTINGS["result"], y=matrix(kept, m, d), cycles=ended - began)
+    np.savez(SETTINGS["result"], y=matrix(kept_bytes(packet), m, d), cycles=ended - began)

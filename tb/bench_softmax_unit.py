@@ -4,10 +4,11 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
-from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+from cocotbext.axi import AxiStreamFrame
 
 from golden.registers import SOFTMAX_ID, softmax_registers
-from tb.axi_lite import OKAY, SLVERR, AxiLiteMaster
+from tb.axi_lite import SLVERR
+from tb.axi_unit import UnitRegisters, kept_bytes, stream_sink, stream_source
 from tb.bench_softmax import EXACT, P, any_constants, any_row, expected, lengths
 from tb.settings import SETTINGS
 from tb.stream import PERIOD_NS
@@ -16,21 +17,15 @@ from tb.stream import PERIOD_NS
 ABSENT = (0x24, 0x104)
 
 
-class UnitDriver:
+class UnitDriver(UnitRegisters):
     """Drivers of all ports of ``mixpe_<set>_softmax``."""
 
     def __init__(self, dut):
         self.dut = dut
-        self.offsets = {each.name: each.offset for each in softmax_registers(P).registers}
         Clock(dut.aclk, PERIOD_NS, unit="ns").start()
         dut.aresetn.value = 0
-        self.axil = AxiLiteMaster(dut, clock="aclk", reset="aresetn", active=0)
-        self.x = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis_x"), dut.aclk, dut.aresetn,
-                                 reset_active_level=False)
-        self.y = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_y"), dut.aclk, dut.aresetn,
-                               reset_active_level=False)
-        for port in (self.x, self.y):
-            port.log.setLevel("WARNING")
+        super().__init__(dut, softmax_registers(P))
+        self.x, self.y = stream_source(dut, "s_axis_x"), stream_sink(dut, "m_axis_y")
 
     async def begin(self, constants):
         """Reset, and write the constants of all sets."""
@@ -42,16 +37,6 @@ class UnitDriver:
                 await self.write(f"THRESHOLD_{chosen}_{k}", magnitude)
             for k, exponent in enumerate(each.exponents):
                 await self.write(f"EXPONENT_{chosen}_{k}", exponent)
-
-    async def read(self, name: str) -> int:
-        """Word of a register."""
-        response, word = await self.axil.read(self.offsets[name])
-        assert response == OKAY
-        return word
-
-    async def write(self, name: str, word: int):
-        """Write a register."""
-        assert await self.axil.write(self.offsets[name], word) == OKAY
 
     async def send(self, x, mask, chosen):
         """Send a row as a packet."""
@@ -69,7 +54,7 @@ class UnitDriver:
         x, mask, chosen = row
         frame = await self.y.recv(compact=False)
         size, fmt = P.y_format.bits // 8, P.y_format
-        kept = bytes(byte for byte, keep in zip(frame.tdata, frame.tkeep, strict=True) if keep)
+        kept = kept_bytes(frame)
         actual = np.frombuffer(kept, f"<u{size}").astype(np.int64)
         outputs, all_masked, invalid = expected(x, mask, chosen, constants, codes)
         if codes:

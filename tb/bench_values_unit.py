@@ -6,7 +6,7 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
-from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+from cocotbext.axi import AxiStreamFrame
 
 from golden.attention import weighted_values
 from golden.exaq import constants
@@ -15,7 +15,7 @@ from golden.registers import VALUES_ID, values_registers
 from golden.softmax import softmax
 from golden.softmax_parameters import SoftmaxParameters
 from golden.values_parameters import ValuesParameters
-from tb.axi_lite import OKAY, AxiLiteMaster
+from tb.axi_unit import UnitRegisters, kept_bytes, stream_sink, stream_source
 from tb.settings import SETTINGS
 from tb.stream import PERIOD_NS
 from tb.values_driver import Job, any_exponents, any_job, cycles
@@ -29,23 +29,17 @@ ERRORS = {field.name: field.mask for register in TABLE.registers if register.nam
           for field in register.fields}
 
 
-class UnitDriver:
+class UnitDriver(UnitRegisters):
     """Drivers of all ports of ``mixpe_<set>_values``."""
 
     def __init__(self, dut, rng):
         self.dut, self.rng = dut, rng
-        self.offsets = {each.name: each.offset for each in TABLE.registers}
         Clock(dut.aclk, PERIOD_NS, unit="ns").start()
         dut.aresetn.value = 0
-        self.axil = AxiLiteMaster(dut, clock="aclk", reset="aresetn", active=0)
-        self.sources = {name: AxiStreamSource(AxiStreamBus.from_prefix(dut, f"s_axis_{name}"),
-                                              dut.aclk, dut.aresetn, reset_active_level=False)
-                        for name in ("codes", "v", "s")}
-        self.y = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_y"), dut.aclk, dut.aresetn,
-                               reset_active_level=False)
+        super().__init__(dut, TABLE)
+        self.sources = {name: stream_source(dut, f"s_axis_{name}") for name in ("codes", "v", "s")}
+        self.y = stream_sink(dut, "m_axis_y")
         self.streams = (*self.sources.values(), self.y)
-        for port in self.streams:
-            port.log.setLevel("WARNING")
 
     async def begin(self, exponents):
         """Reset, and write the exponents of all sets."""
@@ -61,16 +55,6 @@ class UnitDriver:
         """Stall all streams at random, for a period that comes again."""
         for port in self.streams:
             port.set_pause_generator(repeated(list(self.rng.random(997) < 0.5)))
-
-    async def read(self, name: str) -> int:
-        """Word of a register."""
-        response, word = await self.axil.read(self.offsets[name])
-        assert response == OKAY
-        return word
-
-    async def write(self, name: str, word: int):
-        """Write a register."""
-        assert await self.axil.write(self.offsets[name], word) == OKAY
 
     async def start(self, queries: int, tokens: int, columns: int, chosen: int):
         """Queue a command."""
@@ -98,7 +82,7 @@ class UnitDriver:
         frame = await self.y.recv(compact=False)
         size = P.y_format.bits // 8
         wanted = job.outputs(P, self.exponents) if outputs is None else outputs
-        kept = bytes(byte for byte, keep in zip(frame.tdata, frame.tkeep, strict=True) if keep)
+        kept = kept_bytes(frame)
         order = [wanted[first:first + P.queries, column:column + P.columns].ravel()
                  for first in range(0, len(wanted), P.queries)
                  for column in range(0, wanted.shape[1], P.columns)]

@@ -6,20 +6,19 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
-from cocotbext.axi import AxiStreamBus, AxiStreamSink, AxiStreamSource
 
 from golden.mixed import MixedWeights
 from golden.parameters import ArrayParameters
 from golden.quantise import Activations, GroupedWeights
 from golden.registers import gemm_registers
 from golden.stream import EngineStreams
-from tb.axi_lite import OKAY, AxiLiteMaster
+from tb.axi_unit import UnitRegisters, stream_sink, stream_source
 from tb.stream import PERIOD_NS
 
 __all__ = ["GemmDriver"]
 
 
-class GemmDriver:
+class GemmDriver(UnitRegisters):
     """Drivers of all ports of ``mixpe_<set>_gemm``.
 
     Parameters
@@ -31,19 +30,12 @@ class GemmDriver:
 
     def __init__(self, dut, parameters: ArrayParameters):
         self.dut, self.parameters = dut, parameters
-        self.registers = {register.name: register
-                          for register in gemm_registers(parameters).registers}
         Clock(dut.aclk, PERIOD_NS, unit="ns").start()
         dut.aresetn.value = 0
-        self.axil = AxiLiteMaster(dut, clock="aclk", reset="aresetn", active=0)
+        super().__init__(dut, gemm_registers(parameters))
         names = ["x", "w", "s", "sx", *["t"] * parameters.t_stream]
-        self.sources = {name: AxiStreamSource(AxiStreamBus.from_prefix(dut, f"s_axis_{name}"),
-                                              dut.aclk, dut.aresetn, reset_active_level=False)
-                        for name in names}
-        self.y = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_y"), dut.aclk, dut.aresetn,
-                               reset_active_level=False)
-        for port in (*self.sources.values(), self.y):
-            port.log.setLevel("WARNING")  # else it tells each frame
+        self.sources = {name: stream_source(dut, f"s_axis_{name}") for name in names}
+        self.y = stream_sink(dut, "m_axis_y")
         cocotb.start_soon(self._watch())
 
     async def _watch(self):
@@ -73,16 +65,6 @@ class GemmDriver:
         for name, generator in generators.items():
             port = self.y if name == "y" else self.sources[name]
             port.set_pause_generator(generator)
-
-    async def read(self, name: str) -> int:
-        """Word of a register."""
-        response, word = await self.axil.read(self.registers[name].offset)
-        assert response == OKAY
-        return word
-
-    async def write(self, name: str, word: int):
-        """Write a register."""
-        assert await self.axil.write(self.registers[name].offset, word) == OKAY
 
     async def start(self, m: int, k: int, n: int, *, wide: int = 0, group: int | None = None):
         """Queue a command."""
@@ -123,10 +105,6 @@ class GemmDriver:
             port.assert_reset()
         await ClockCycles(self.dut.aclk, 2)
         self.y.clear()
-
-    def mask(self, register: str, field: str) -> int:
-        """Bit of a register."""
-        return next(each.mask for each in self.registers[register].fields if each.name == field)
 
     async def outputs(self, layer: EngineStreams) -> np.ndarray:
         """Codes of a GEMM's outputs, shape (M, N)."""

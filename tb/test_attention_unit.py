@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from scripts import attention
+from tb import attention_head
 from tb.attention_head import causal_scores
 
 
@@ -31,8 +32,8 @@ def test_errors_fall_with_the_bits(capsys):
 
 @pytest.mark.full
 def test_a_difference_is_found(monkeypatch):
-    right = attention.weighted_values
-    monkeypatch.setattr(attention, "weighted_values",
+    right = attention_head.weighted_values
+    monkeypatch.setattr(attention_head, "weighted_values",
                         lambda *args, **options: right(*args, **options) ^ 1)
     with pytest.raises(click.ClickException, match="96 of 96 outputs of the head with 2 bits"):
         attention.main(32, 3, 2.0, 1)

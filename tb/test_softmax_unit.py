@@ -10,6 +10,7 @@ from hdl.softmax.exponent import LATENCY, Exponent
 from hdl.softmax.quotient import Quotient, quotient_stages
 from hdl.softmax.thresholds import Threshold
 from hdl.softmax.unit import SoftmaxUnit
+from tb.marks import first_by_default
 from tb.runner import simulate
 
 TINY = SOFTMAX_SETS["attention_tiny"]
@@ -29,11 +30,6 @@ TABLED = [
     TINY.replace(name="tabled_4bit", accumulate="lut", bits=4, x="bf16", y="fp16", width=6,
                  max_length=100),
 ]
-
-
-def first_by_default(sets):
-    """The first of some sets, and the others in the long tests."""
-    return [sets[0], *(pytest.param(each, marks=pytest.mark.full) for each in sets[1:])]
 
 
 @pytest.mark.parametrize("parameters", first_by_default(UNITS),

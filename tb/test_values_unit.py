@@ -9,6 +9,7 @@ from hdl.values.reciprocal import Reciprocal
 from hdl.values.unit import ValuesUnit
 from scripts.synth import library_of
 from synth.mapping import simulation_model, synthesise
+from tb.marks import first_by_default
 from tb.runner import simulate
 
 TINY = VALUES_SETS["attention_tiny_pv"]
@@ -21,11 +22,6 @@ UNITS = [
                  max_length=33, y="fp32"),
     VALUES_SETS["attention_pv"].replace(name="few_values", queries=2),
 ]
-
-
-def first_by_default(sets):
-    """The first of some sets, and the others in the long tests."""
-    return [sets[0], *(pytest.param(each, marks=pytest.mark.full) for each in sets[1:])]
 
 
 @pytest.mark.parametrize("parameters", first_by_default(UNITS),

@@ -103,8 +103,8 @@ class SoftmaxUnit(AxiBlock):
 
     def _watch(self, m, core, registers):
         """Status, errors and counters."""
-        entered = self.s_axis_x_tvalid & self.s_axis_x_tready
-        left    = self.m_axis_y_tvalid & self.m_axis_y_tready
+        entered = self._transfer("s_axis_x")
+        left    = self._transfer("m_axis_y")
         ended   = left & self.m_axis_y_tlast
         # Words that are inside: as many leave as have entered.
         inside  = Signal(range(8 * self.parameters.words + 64))

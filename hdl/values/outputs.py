@@ -13,13 +13,18 @@ from hdl.rescale import Rescale
 from hdl.values.foot import ValuesFoot
 from hdl.values.tile import sums_layout
 
-__all__ = ["ValuesLane", "ValuesOutputs", "column_block_layout", "exponents_layout",
-           "results_layout"]
+__all__ = ["ValuesLane", "ValuesOutputs", "chosen_exponents", "column_block_layout",
+           "exponents_layout", "results_layout"]
 
 
 def exponents_layout(parameters: ValuesParameters) -> data.ArrayLayout:
     """Layout of a set of exponents, that of code 0 first."""
     return data.ArrayLayout(parameters.exp_bits + 1, parameters.levels)
+
+
+def chosen_exponents(exponents: Value, chosen: Value, parameters: ValuesParameters) -> Value:
+    """Bits of one of the sets of exponents."""
+    return Value.cast(exponents).word_select(chosen, exponents_layout(parameters).size)
 
 
 def column_block_layout(parameters: ValuesParameters) -> data.StructLayout:
@@ -176,8 +181,7 @@ class ValuesOutputs(Block):
         with m.If(self.start):
             m.d.sync += [self._summed.eq(self.block), running.eq(1)]
 
-        exponents = Value.cast(self.exponents).word_select(
-            self._summed.set, exponents_layout(p).size)
+        exponents = chosen_exponents(self.exponents, self._summed.set, p)
         now    = exponents.word_select(group, (p.exp_bits + 1) * p.products)
         totals = []
         for c in range(p.columns):

@@ -14,7 +14,7 @@ from golden.values_parameters import (
 from hdl.block import Block, Use
 from hdl.float32 import FP32
 from hdl.values.exponent_sum import ExponentSum
-from hdl.values.outputs import exponents_layout
+from hdl.values.outputs import chosen_exponents, exponents_layout
 from hdl.values.reciprocal import Reciprocal
 from hdl.values.tile import codes_layout
 
@@ -150,7 +150,7 @@ class ValuesRows(Block):
             absent = masked | ~word.keep[lane] | beyond[lane]
             m.d.comb += self._word[lane].eq(Mux(absent, p.levels, word.codes[lane]))
 
-        set_ = Value.cast(self.exponents).word_select(command.set, exponents_layout(p).size)
+        set_ = chosen_exponents(self.exponents, command.set, p)
         bits = p.exp_bits + 1
         high = [set_[k * bits + p.exp_bits] & set_[k * bits:k * bits + p.exp_bits].any()
                 for k in range(p.levels)]
@@ -268,12 +268,11 @@ class ValuesRows(Block):
         summed, divided = Signal(layout), Signal(layout)
         summing, dividing, start, waiting = Signal(), Signal(), Signal(), Signal()
         move = Signal()
-        set_ = Value.cast(self.exponents).word_select(summed.set, exponents_layout(p).size)
         m.d.comb += [
             self._waits.eq(summing & ~move),
             exponent_sum.start.eq(start),
             exponent_sum.counts.eq(counts),
-            Value.cast(exponent_sum.exponents).eq(set_),
+            Value.cast(exponent_sum.exponents).eq(chosen_exponents(self.exponents, summed.set, p)),
             move.eq(summing & (exponent_sum.done | waiting) & (~dividing | reciprocal.done)),
             reciprocal.start.eq(move),
             reciprocal.sum.eq(exponent_sum.sum),

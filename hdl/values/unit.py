@@ -79,7 +79,6 @@ class ValuesUnit(AxiBlock):
                 getattr(registers, f"exponent_{chosen}_{k}_value")) for k in range(p.levels)]
         self._streams(m, core)
         self._command(m, core, registers)
-        self._events(m, core, registers)
 
         return m
 
@@ -113,7 +112,7 @@ class ValuesUnit(AxiBlock):
             ]
 
     def _command(self, m, core, registers):
-        """Check a start's shape and queue it."""
+        """Check a start's shape and queue it; status, errors, the interrupt and counters."""
         p = self.parameters
         queue = DomainRenamer("core")(
             fifo.SyncFIFOBuffered(width=command_layout(p).size, depth=COMMANDS))
@@ -132,30 +131,20 @@ class ValuesUnit(AxiBlock):
             queue.r_en.eq(core.command.ready),
             registers.status_queue_full.eq(~queue.w_rdy),
             registers.status_queue.eq(queue.level),
-            registers.error_bad_shape_set.eq(start & bad),
-            registers.error_start_refused_set.eq(start & ~bad & lost),
         ]
         busy = core.busy | (queue.level != 0)
-        done = self.m_axis_y_tvalid & self.m_axis_y_tready & self.m_axis_y_tlast
+        done = self._transfer("m_axis_y") & self.m_axis_y_tlast
         m.d.comb += registers.status_busy.eq(busy)
+        self._report(m, registers, done, {
+            "bad_shape": start & bad, "start_refused": start & ~bad & lost,
+            **{name: getattr(core, name) for name in (
+                "too_long", "bad_exponents", "v_last_unexpected", "v_last_missing",
+                "s_last_unexpected", "s_last_missing")},
+        })
         self._count(m, registers, {
             "cycles": busy, "beats": core.beat, "done": done,
             **{f"stall_{name}": getattr(core, f"stall_{name}") for name in ("codes", "v", "s",
                                                                             "y")},
-            "words_codes": self.s_axis_codes_tvalid & self.s_axis_codes_tready,
-            "words_v": self.s_axis_v_tvalid & self.s_axis_v_tready,
-            "words_y": self.m_axis_y_tvalid & self.m_axis_y_tready,
+            "words_codes": self._transfer("s_axis_codes"),
+            "words_v": self._transfer("s_axis_v"), "words_y": self._transfer("m_axis_y"),
         })
-        m.d.comb += registers.irq_status_done_set.eq(done)
-
-    def _events(self, m, core, registers):
-        """Errors and the interrupt."""
-        for name in ("too_long", "bad_exponents", "v_last_unexpected", "v_last_missing",
-                     "s_last_unexpected", "s_last_missing"):
-            m.d.comb += getattr(registers, f"error_{name}_set").eq(getattr(core, name))
-        errors = [getattr(registers, f"error_{field.name}_set")
-                  for register in self.registers.table.registers if register.name == "ERROR"
-                  for field in register.fields]
-        m.d.comb += registers.irq_status_error_set.eq(Cat(errors).any())
-        m.d.sync += self.interrupt.eq((registers.irq_status_done & registers.irq_enable_done)
-                                      | (registers.irq_status_error & registers.irq_enable_error))

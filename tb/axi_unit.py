@@ -1,0 +1,61 @@
+"""Ports that every unit has, as the benches use them: registers by name, packets of streams."""
+
+from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+
+from golden.registers import RegisterTable
+from tb.axi_lite import OKAY, AxiLiteMaster
+
+__all__ = ["UnitRegisters", "stream_sink", "stream_source", "kept_bytes"]
+
+
+class UnitRegisters:
+    """Registers of a unit behind AXI4-Lite, by name.
+
+    Parameters
+    ----------
+    dut
+        Handle of the unit.
+    table : RegisterTable
+    prefix : str
+        What the names of the ports begin with.
+    """
+
+    def __init__(self, dut, table: RegisterTable, prefix: str = "s_axil"):
+        self.registers = {register.name: register for register in table.registers}
+        self.axil = AxiLiteMaster(dut, prefix, clock="aclk", reset="aresetn", active=0)
+
+    async def read(self, name: str) -> int:
+        """Word of a register."""
+        response, word = await self.axil.read(self.registers[name].offset)
+        assert response == OKAY
+        return word
+
+    async def write(self, name: str, word: int):
+        """Write a register."""
+        assert await self.axil.write(self.registers[name].offset, word) == OKAY
+
+    def mask(self, register: str, field: str) -> int:
+        """Bits of a field in its register."""
+        return next(each.mask for each in self.registers[register].fields if each.name == field)
+
+
+def stream_source(dut, prefix: str) -> AxiStreamSource:
+    """Driver of an input stream."""
+    return _stream(dut, AxiStreamSource, prefix)
+
+
+def stream_sink(dut, prefix: str) -> AxiStreamSink:
+    """Driver of an output stream."""
+    return _stream(dut, AxiStreamSink, prefix)
+
+
+def _stream(dut, kind, prefix):
+    port = kind(AxiStreamBus.from_prefix(dut, prefix), dut.aclk, dut.aresetn,
+                reset_active_level=False)
+    port.log.setLevel("WARNING")  # else it tells each frame
+    return port
+
+
+def kept_bytes(frame: AxiStreamFrame) -> bytes:
+    """Bytes of a packet that was received without ``compact``, as far as TKEEP has them."""
+    return bytes(byte for byte, keep in zip(frame.tdata, frame.tkeep, strict=True) if keep)
