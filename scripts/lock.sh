@@ -3,5 +3,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-    --extra dev --extra fusesoc --no-annotate --custom-compile-command scripts/lock.sh \
+    --extra cluster --extra dev --extra fpga --extra fusesoc --no-annotate --custom-compile-command scripts/lock.sh \
     "$@" pyproject.toml -o requirements.lock
