@@ -20,8 +20,8 @@ ADDERS = ("Parameter adders must be compressors for mac product, shift_add and f
           "carry chains anyway, not ")
 WEIGHTS = ("Parameter w must be one of int2, int3, int4, uint4, int8, ternary, shift2, shift3, "
            "shift4, e2m1, not ")
-MAC = ("Parameter mac must be one of shift_add, bit_plane, radix4, pair_sum, product, shift, float, "
-       "not ")
+MAC = ("Parameter mac must be one of shift_add, bit_plane, radix4, pair_sum, product, shift, "
+       "float, not ")
 SHIFT = "Parameter w must be shift2, shift3 or shift4 for mac shift, not "
 ALIGNED = "Parameter x_scale must be e8m0 for aligned activations, and only then, not "
 
