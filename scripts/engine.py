@@ -1,7 +1,9 @@
 """Where the jobs of a sweep run: processes of this machine, a Dask scheduler, or a cluster."""
 
 import json
+import logging
 import os
+import signal
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,10 +34,22 @@ def local(workers: int | None, scratch: Path) -> Iterator[Client]:
     """
     count = workers or len(os.sched_getaffinity(0))
     scratch.mkdir(parents=True, exist_ok=True)
-    with (LocalCluster(n_workers=count, threads_per_worker=1, processes=True,
-                       dashboard_address=None, local_directory=str(scratch)) as cluster,
-          Client(cluster) as client):
+    with _interrupts_ignored():
+        cluster = LocalCluster(n_workers=count, threads_per_worker=1, processes=True,
+                               dashboard_address=None, local_directory=str(scratch),
+                               silence_logs=logging.ERROR)  # jobs tell what goes wrong
+    with cluster, Client(cluster) as client:
         yield client
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes that start meanwhile leave Ctrl-C to this one, which ends them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

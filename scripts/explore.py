@@ -25,6 +25,9 @@ __all__ = ["OBJECTIVES", "main"]
 OBJECTIVES = {"gates_per_mac": ("GE per MAC", "{:.1f}"), "fj_per_mac": ("fJ per MAC", "{:.0f}"),
               "period_ns": ("period, ns", "{:.2f}")}
 
+#: What a result says of how it was made, and a report does not.
+_CIRCUMSTANCES = ("seconds", "worker")
+
 
 def main(path: Path, liberty: Path | None, power: bool, output: Path,
          engine: AbstractContextManager) -> None:
@@ -155,7 +158,8 @@ def _report(sweep: Sweep, library: Library, power: bool, run: _Run) -> dict[str,
     points = []
     for point, key in run.keys.items():
         if key in run.results:
-            result = {name: value for name, value in run.results[key].items() if name != "seconds"}
+            result = {name: value for name, value in run.results[key].items()
+                      if name not in _CIRCUMSTANCES}
             points.append({"key": key, "point": point.values(), **result})
     best = front([[point[name] for name in objectives] for point in points])
     return {

@@ -92,7 +92,8 @@ def measure(values: dict[str, Any], period: float | None, power: bool, liberty: 
         JSON-ready. ``um2``, area; ``macs``, multiply-accumulates of a cycle; ``gates_per_mac``
         and ``pe_gates_per_mac``, gate equivalents; ``sequential``, share of the flip-flops in the
         area; ``period_ns``, least clock period; ``fj_per_mac``, energy at that period, None
-        without ``power``; ``seconds``, what the measurement took.
+        without ``power``; ``seconds``, what the measurement took; ``worker``, address of the
+        worker that did it.
 
     Raises
     ------
@@ -105,7 +106,8 @@ def measure(values: dict[str, Any], period: float | None, power: bool, liberty: 
 
     _check_recipe(expected)
     began = time.monotonic()
-    scratch = Path(get_worker().local_directory).resolve()
+    worker = get_worker()
+    scratch = Path(worker.local_directory).resolve()
     library = _library(liberty, scratch)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="point-") as folder:
         tile = synth.measured_tile(ArrayParameters.from_dict(values), library, Path(folder),
@@ -116,7 +118,7 @@ def measure(values: dict[str, Any], period: float | None, power: bool, liberty: 
             "pe_gates_per_mac": tile.element_gates,
             "sequential": tile.mapping.sequential_area / tile.mapping.area, "period_ns": least,
             "fj_per_mac": tile.energy(OPERANDS, least) if power else None,
-            "seconds": round(time.monotonic() - began, 3)}
+            "seconds": round(time.monotonic() - began, 3), "worker": worker.address}
 
 
 def _check_recipe(expected: str) -> None:
