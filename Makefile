@@ -44,6 +44,7 @@ synth: setup  ## Area, timing and power of SET's tile or softmax unit and its ri
 netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
 	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"
 
+# All cores unless WORKERS is given; its default is for the tests.
 explore: setup  ## Measure the tiles of SWEEP and show the Pareto front, on all cores or WORKERS [LIBERTY]
 	@$(MIXPE) explore "$(SWEEP)" $(if $(LIBERTY),--liberty "$(LIBERTY)") \
 		$(if $(filter-out file,$(origin WORKERS)),--workers "$(WORKERS)")
