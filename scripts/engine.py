@@ -1,5 +1,6 @@
 """Where the jobs of a sweep run: processes of this machine, a Dask scheduler, or a cluster."""
 
+import inspect
 import json
 import logging
 import os
@@ -99,11 +100,15 @@ def queue(kind: str, workers: int, options: Mapping[str, str]) -> Iterator[Clien
     arguments = _JOB | {name: _value(text) for name, text in options.items()}
     arguments.setdefault("processes", arguments["cores"])
     arguments.setdefault("scheduler_options", {}).setdefault("dashboard_address", None)
+    cluster_class = getattr(dask_jobqueue, CLUSTERS[kind])
+    own = inspect.signature(dask_jobqueue.JobQueueCluster.__init__).parameters
     try:
-        cluster = getattr(dask_jobqueue, CLUSTERS[kind])(**arguments)
+        # A cluster that refuses its options would complain once more when it is deleted.
+        cluster_class.job_cls("tcp://host:8786", name="job", **{
+            name: value for name, value in arguments.items() if name not in own})
     except (TypeError, ValueError) as error:
         raise click.UsageError(f"Cluster {kind} refuses its options: {error}") from None
-    with cluster, Client(cluster) as client:
+    with cluster_class(**arguments) as cluster, Client(cluster) as client:
         cluster.scale(workers)
         yield client
 

@@ -17,7 +17,7 @@ import pytest
 from distributed import Client
 
 from golden.parameters import ArrayParameters
-from scripts import engine, explore, explore_plot, point
+from scripts import engine, explore, explore_plot, point, synth
 from scripts.mixpe import SWEEP
 from scripts.sweep import NAME, Sweep
 from tb.test_cli import run
@@ -135,9 +135,14 @@ def digest(power: bool = False, **changes) -> str:
 
 
 def test_equal_tiles_have_one_digest():
-    assert digest() == digest(y="bf16", mesh_rows=2)
-    assert len({digest(), digest(lanes=4), digest(group=32), digest(True),
-                digest(True, scale="e8m0")}) == 5
+    assert digest() == digest(y="bf16", mesh_rows=2, x_scale="fp16")
+    assert len({digest(), digest(lanes=4), digest(group=32), digest(True)}) == 4
+
+
+def test_other_operands_have_another_digest():
+    """Scales for each group give other codes to the same tile."""
+    assert digest(True) == digest(True, y="bf16")
+    assert digest(True) != digest(True, x_scale="fp16")
 
 
 def test_other_recipes_are_refused():
@@ -170,6 +175,8 @@ def made_up(monkeypatch):
             measured = dict(zip(explore.OBJECTIVES, results[which], strict=True))
             yield name, measured | {"seconds": time.monotonic(), "worker": "a"}, None
 
+    library = synth.library_of(None)
+    monkeypatch.setattr(synth, "library_of", lambda liberty: library)
     monkeypatch.setattr(engine, "outcomes", outcomes)
     return state
 
