@@ -7,6 +7,7 @@ LIBERTY    ?=
 TOKENS     ?= 20
 REQUANTISE ?=
 SEED       ?= 1
+SWEEP      ?= examples/cheapest_mac.toml
 WORKERS    ?= 2
 
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
@@ -14,8 +15,8 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
-.PHONY: help setup sim test test-full verilog synth netlist-sim sets sizes figures formats \
-        registers lint clean distclean
+.PHONY: help setup sim test test-full verilog synth netlist-sim explore sets sizes figures \
+        formats registers lint clean distclean
 
 help:         ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -42,6 +43,11 @@ synth: setup  ## Area, timing and power of SET's tile or softmax unit and its ri
 
 netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
 	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"
+
+# All cores unless WORKERS is given; its default is for the tests.
+explore: setup  ## Measure the tiles of SWEEP and show the Pareto front, on all cores or WORKERS [LIBERTY]
+	@$(MIXPE) explore "$(SWEEP)" $(if $(LIBERTY),--liberty "$(LIBERTY)") \
+		$(if $(filter-out file,$(origin WORKERS)),--workers "$(WORKERS)")
 
 sets: setup   ## List the parameter sets
 	@$(MIXPE) sets

@@ -4,7 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 __all__ = ["console", "progress"]
 
@@ -13,11 +20,21 @@ __all__ = ["console", "progress"]
 console = Console(width=max(Console().width, 116), highlight=False, markup=False, emoji=False)
 
 
+#: Seconds of the past that an estimate of the time left is made from; steps take long.
+_PAST = 3600
+
+
 @contextmanager
-def progress(steps: int) -> Iterator:
-    """A bar that moves with each call of what is yielded, and says what is being done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=steps)
+def progress(steps: int, text: str = "", *, estimate: bool = False) -> Iterator:
+    """A bar that moves with each call of what is yielded, and says what is being done.
+
+    ``text`` is said before the first call. With ``estimate`` steps are taken to last alike, and
+    the time left is shown too.
+    """
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn()]
+    if estimate:
+        columns += [TextColumn("left"), TimeRemainingColumn()]
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=_PAST) as bar:
+        task = bar.add_task(text, total=steps)
         yield lambda text: bar.update(task, description=text, advance=1)

@@ -12,6 +12,8 @@ __all__ = ["main"]
 
 FIXTURE = Path(__file__).parent.parent / "tb" / "data" / "awq_gemm.safetensors"
 
+SWEEP = Path(__file__).parent.parent / "examples" / "cheapest_mac.toml"
+
 
 class _Set(click.ParamType):
     """Parameter set of one of some units, whose registers must be possible if they are needed."""
@@ -29,6 +31,18 @@ class _Set(click.ParamType):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return parameters
+
+
+class _Assignment(click.ParamType):
+    """A name and its value."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value, param, ctx) -> tuple[str, str]:
+        name, equals, text = value.partition("=")
+        if not (name.isidentifier() and equals):
+            self.fail(f"{value!r} must be NAME=VALUE", param, ctx)
+        return name, text
 
 
 def set_option(*units: str, registers: bool = False):
@@ -128,6 +142,42 @@ def synth(parameters, liberty, power, output):
     else:
         command = synth if parameters.unit == "array" else softmax_synth
         command.main(parameters, liberty, power, output)
+
+
+@cli.command()
+@click.argument("sweep", type=click.Path(path_type=Path, dir_okay=False), default=SWEEP,
+                metavar="[SWEEP.toml]")
+@click.option("--workers", "-n", type=click.IntRange(1, 4096),
+              help="Processes; as many as this machine has cores if absent.")
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers are to run it.")
+@click.option("--cluster", type=click.Choice(["slurm", "lsf"]),
+              help="Cluster whose queue is to run the workers.")
+@click.option("--cluster-option", "options", type=_Assignment(), multiple=True,
+              help="Option of the cluster's jobs, such as queue, walltime, cores; repeatable.")
+@click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
+              help="Cell library; NanGate 45 nm if absent.")
+@click.option("--power/--no-power", default=True, show_default=True,
+              help="Simulate the netlists for their switching activity.")
+@output_option("build/explore")
+def explore(sweep, workers, scheduler, cluster, options, liberty, power, output):
+    """Measure the tiles of a sweep over parameters and show the Pareto front.
+
+    What an earlier run has measured is kept. Without SWEEP.toml examples/cheapest_mac.toml.
+    """
+    if scheduler and (cluster or workers):
+        raise click.UsageError("Option '--scheduler' must be alone: it has its own workers")
+    if cluster and not workers:
+        raise click.UsageError("Option '--workers' must be given for --cluster")
+    if options and not cluster:
+        raise click.UsageError("Option '--cluster' must be given for --cluster-option")
+    from scripts import engine, explore
+    if scheduler:
+        client = engine.remote(scheduler)
+    elif cluster:
+        client = engine.queue(cluster, workers, dict(options))
+    else:
+        client = engine.local(workers, output / "scratch")
+    explore.main(sweep, liberty, power, output, client)
 
 
 @cli.command("netlist-sim")

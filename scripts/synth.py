@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -24,12 +25,16 @@ from synth.timing import Path as TimingPath
 from synth.timing import Timing, analyse
 from tb import runner
 
-__all__ = ["main", "library_of", "mapped", "operands", "library_facts", "tools", "critical_path"]
+__all__ = ["Tile", "main", "library_of", "mapped", "operands", "measured_tile", "library_facts",
+           "tools", "critical_path"]
 
 FIXTURE = Path(__file__).parent.parent / "tb" / "data" / "awq_gemm.safetensors"
 
 #: Cycles of operands whose switching is measured.
 CYCLES = 512
+
+#: Kinds of operands that energies are measured with, see :func:`operands`.
+OPERANDS = ("real", "random", "zero")
 
 LEFT_OUT = ("wires, clock tree, glitches (delays are zero in the simulation), "
             "and memories other than as flip-flops")
@@ -76,7 +81,8 @@ def main(parameters: ArrayParameters, liberty: Path | None, power: bool, output:
         array = mapped(parameters, "array", library, output)
         step("timing the array")
         timing = analyse(array.netlist)
-        tiles = [_tile(each, library, output, power, step) for each in sets]
+        tiles = [measured_tile(each, library, output, OPERANDS if power else (), step=step)
+                 for each in sets]
     report = _report(parameters, library, array, timing, tiles)
     _print(report)
     path = output / f"{parameters.name}.json"
@@ -89,8 +95,12 @@ def library_of(liberty: Path | None) -> Library:
     return Library.load(DEFAULT if liberty is None else liberty)
 
 
-def mapped(parameters: ArrayParameters, block: str, library: Library, output: Path) -> Mapping:
-    """Export and map the ``array`` or the ``tile`` of a set, in a folder below ``output``."""
+def mapped(parameters: ArrayParameters, block: str, library: Library, output: Path,
+           delay: float | None = None) -> Mapping:
+    """Export and map the ``array`` or the ``tile`` of a set, in a folder below ``output``.
+
+    ``delay`` is that of :func:`synth.mapping.synthesise`.
+    """
     from hdl.array import Array
     from hdl.export import export
     from hdl.tile import Tile
@@ -98,7 +108,7 @@ def mapped(parameters: ArrayParameters, block: str, library: Library, output: Pa
     directory = output / parameters.name / block
     component = {"array": Array, "tile": Tile}[block](parameters)
     return synthesise(export(component, directory), component.module, library, directory,
-                      flatten=False)
+                      flatten=False, delay=delay)
 
 
 def operands(parameters: ArrayParameters, kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -138,25 +148,45 @@ def _layer(p: ArrayParameters, rng: np.random.Generator) -> tuple[np.ndarray, np
     return quantised_activations(x, p, weights.group).codes, weights.codes
 
 
-def _tile(parameters: ArrayParameters, library: Library, output: Path, power: bool,
-          step) -> Tile:
-    """Map and time a tile; record its switching for each kind of operands."""
+def measured_tile(parameters: ArrayParameters, library: Library, output: Path,
+                  kinds: Sequence[str] = OPERANDS, *, delay: float | None = None,
+                  simulations: Path = runner.BUILD,
+                  step: Callable[[str], object] = lambda text: None) -> Tile:
+    """Map and time a tile; record its switching for each kind of operands.
+
+    Parameters
+    ----------
+    parameters : ArrayParameters
+        Set of the tile.
+    library : Library
+        Cells.
+    output : Path
+        Folder for the results; a folder below it has the set's name.
+    kinds : sequence of str
+        Kinds of :func:`operands` to measure the energy with; without any nothing is simulated.
+    delay : float, optional
+        Delay in ns that cells are sized for; the smallest cells if absent.
+    simulations : Path
+        Folder for the compiled simulation.
+    step : callable
+        Told what is being done.
+    """
     step(f"mapping the tile of {parameters.name}")
-    mapping = mapped(parameters, "tile", library, output)
+    mapping = mapped(parameters, "tile", library, output, delay)
     timing = analyse(mapping.netlist)
     powers = {}
-    if power:
+    if kinds:
         step(f"simulating the netlist of {parameters.name}'s tile")
-        folder = runner.build(simulation_model(mapping), mapping.top, activity=True)
-        for kind in ("real", "random", "zero"):
-            x, w = operands(parameters, kind)
-            files = {name: mapping.directory.resolve() / f"{kind}.{name}"
-                     for name in ("npz", "saif")}
-            np.savez(files["npz"], x=x, w=w)
-            runner.run(folder, mapping.top, "tb.bench_tile", tests="given_operands", seed=1,
-                       activity=files["saif"], parameters=parameters.to_dict(),
-                       operands=str(files["npz"]))
-            powers[kind] = estimate(mapping, Activity.load(files["saif"]), timing)
+        folder = runner.build(simulation_model(mapping), mapping.top, activity=True,
+                              directory=simulations)
+    for kind in kinds:
+        x, w = operands(parameters, kind)
+        files = {name: mapping.directory.resolve() / f"{kind}.{name}" for name in ("npz", "saif")}
+        np.savez(files["npz"], x=x, w=w)
+        runner.run(folder, mapping.top, "tb.bench_tile", tests="given_operands", seed=1,
+                   activity=files["saif"], parameters=parameters.to_dict(),
+                   operands=str(files["npz"]))
+        powers[kind] = estimate(mapping, Activity.load(files["saif"]), timing)
     return Tile(parameters, mapping, timing, powers)
 
 
