@@ -33,8 +33,7 @@ OTHERS = [
 
 def check(parameters, count, source=None):
     """Run the bench with ``count`` random operands of each kind."""
-    block = rival(parameters)
-    simulate(source or verilog(block), block.module, "tb.bench_rival",
+    simulate(source or verilog(rival(parameters)), f"mixpe_{parameters.name}", "tb.bench_rival",
              parameters=parameters.to_dict(), count=count)
 
 
