@@ -56,8 +56,8 @@ def loads(acc):
 
 
 def corners(_rng, _count):
-    """Every x, w and accumulator of the corners."""
-    acc, x, w = np.array(list(product(CORNERS, repeat=3))).T
+    """Every accumulator, x and w of the corners; w has the product's sign."""
+    acc, x, w = np.array(list(product(CORNERS, CORNERS[:len(CORNERS) // 2], CORNERS))).T
     first = loads(acc)
     return np.stack([first[0], x], axis=1), np.stack([first[1], w], axis=1)
 

@@ -64,16 +64,16 @@ def _fields(words, bits, count, *, signed):
 
 def running(p: RivalParameters, x, w, last):
     """Accumulators after each beat by golden, shape (cycles, R, C); ``w`` are the factors."""
+    if p.acc_format is None:
+        sums = dot(p, x, w.swapaxes(1, 2)).cumsum(axis=0)
+        ends = np.flatnonzero(last)
+        before = np.concatenate([0 * sums[:1], sums[ends]])
+        return sums - before[np.searchsorted(ends, np.arange(len(x)))]
     acc = np.zeros((p.tile_rows, p.tile_columns), dtype=np.int64)
     sums = np.zeros((len(x), *acc.shape), dtype=np.int64)
     for cycle in range(len(x)):
-        if p.acc_format:
-            acc = fma(x[cycle], w[cycle].T, acc, p.acc_format)
-        else:
-            acc = acc + dot(p, x[cycle], w[cycle].T)
-        sums[cycle] = acc
-        if last[cycle]:
-            acc = np.zeros_like(acc)
+        sums[cycle] = fma(x[cycle], w[cycle].T, acc, p.acc_format)
+        acc = np.zeros_like(acc) if last[cycle] else sums[cycle]
     return sums
 
 
