@@ -54,6 +54,18 @@ def test_a_million_fused_multiply_adds(name):
     check(RIVALS[name], 250_000)
 
 
+@pytest.mark.parametrize("parameters", [SMALL[1], SMALL[-1]], ids=lambda each: each.name)
+def test_given_operands(parameters, tmp_path):
+    p, rng = parameters, np.random.default_rng(3)
+    x, w, zeros, scales = (rng.integers(0, high, (300, *shape)) for high, *shape in (
+        (0x7c00, p.tile_rows, p.lanes), (1 << p.w_format.bits - 1, p.tile_columns, p.lanes),
+        (16, p.tile_columns), (0x3c00, p.tile_columns)))
+    np.savez(tmp_path / "operands.npz", x=x, w=w, zeros=zeros, scales=scales)
+    block = rival(p)
+    assert simulate(verilog(block), block.module, "tb.bench_rival", tests="given_operands",
+                    parameters=p.to_dict(), operands=str(tmp_path / "operands.npz")) == 1
+
+
 def netlist(parameters, folder):
     """Verilog of the mapped netlist."""
     block = rival(parameters)
