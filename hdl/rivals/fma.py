@@ -64,12 +64,12 @@ class FusedMultiplyAdd(Block):
         m = Module()
 
         acc      = float32.unpack(m, self.acc, self._format)
+        infinite = named(m, "infinite", self.x.infinite | self.w.infinite)
         sign     = named(m, "sign", self.x.sign ^ self.w.sign)
         subtract = named(m, "subtract", sign ^ acc.sign)
         absent   = named(m, "absent", self.x.zero | self.w.zero)
 
         exponent, swap, big, small = self._aligned(m, acc, absent)
-
         # Two's complement if it is negative.
         total    = named(m, "total", (Cat(C(1, 1), big)
                                       + Cat(subtract, small ^ subtract.replicate(len(small))))[1:])
@@ -77,13 +77,11 @@ class FusedMultiplyAdd(Block):
         word     = named(m, "word", Cat(total[:-1], total[-1] ^ subtract))
         body, none = self._rounded(m, word, negative, exponent)
 
-        infinite = named(m, "infinite", self.x.infinite | self.w.infinite)
-        nan      = named(m, "nan", self.x.nan | self.w.nan | acc.nan
-                         | ((self.x.infinite | self.w.infinite) & absent)
-                         | (infinite & acc.infinite & subtract))
-        zero     = none & ~negative
-        sign     = Mux(infinite | acc.infinite, Mux(infinite, sign, acc.sign),
-                       (Mux(swap, acc.sign, sign) ^ negative) & ~(zero & subtract))
+        nan  = named(m, "nan", self.x.nan | self.w.nan | acc.nan
+                     | (infinite & absent) | (infinite & acc.infinite & subtract))
+        zero = none & ~negative
+        sign = Mux(infinite | acc.infinite, Mux(infinite, sign, acc.sign),
+                   (Mux(swap, acc.sign, sign) ^ negative) & ~(zero & subtract))
         self._pack(m, body, sign, infinite | acc.infinite, nan)
 
         return m
@@ -91,8 +89,8 @@ class FusedMultiplyAdd(Block):
     def _aligned(self, m, acc, absent):
         """Exponent of the higher addend's top bit, whether that is acc, and both as words."""
         fmt, below = self._format, self._below
-        product = named(m, "product", self._product(m))
-        width   = len(product) + below
+        product    = named(m, "product", self._product(m))
+        width      = len(product) + below
         # The product's highest bit weighs twice the product of the leading ones.
         offset   = fmt.bias - 2 * (FP16.bias + LOWEST * self._normal) + 1
         exponent = named(m, "exponent", self.x.exponent + self.w.exponent + offset)
@@ -105,6 +103,7 @@ class FusedMultiplyAdd(Block):
         big    = named(m, "big", Mux(swap, addend, Cat(C(0, below), product)))
         small  = named(m, "small", Mux(swap, Cat(C(0, below - 1), product, C(0, 1)), addend))
         small  = float32.shift_right(m, small, distance[:-1] ^ swap.replicate(len(distance) - 1))
+
         highest = max(2**fmt.exp_bits, 2 * (2**FP16.exp_bits + LOWEST * self._normal) + offset) - 1
         higher  = named(m, "higher", Mux(swap, acc.scale, exponent)[:highest.bit_length()])
         return higher, swap, big, small
