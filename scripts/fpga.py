@@ -19,9 +19,8 @@ from synth.fpga import FAMILIES, Design, Family, Placement, place, synthesise
 
 __all__ = ["COUNTED", "Tile", "main", "tiles"]
 
-COUNTED = ("the tile's own cells, as Yosys maps it; not the harness around it. Frequencies are of "
-           "paths from register to register, at the default speed grade and worst corner of "
-           "nextpnr's tables")
+COUNTED = ("the tile's own cells, not those of the harness around it; frequencies are of paths "
+           "from register to register")
 
 
 @dataclass(frozen=True)
@@ -104,9 +103,8 @@ def _placed(chosen: tuple[Tile, ...], family: Family, seeds: tuple[int, ...], wo
           ThreadPoolExecutor(workers) as pool):
         designs = each(mapped, chosen, sources, text="mapped")
         jobs = zip(*product(designs, seeds), strict=True)
-        frequencies = iter(each(place, *jobs, text="placed and routed"))
-    return [Placement(design, seeds, tuple(islice(frequencies, len(seeds))))
-            for design in designs]
+        runs = iter(each(place, *jobs, text="placed and routed"))
+    return [Placement(design, tuple(islice(runs, len(seeds)))) for design in designs]
 
 
 def _report(parameters: ArrayParameters, family: str, chosen: Iterable[Tile],
@@ -121,8 +119,7 @@ def _report(parameters: ArrayParameters, family: str, chosen: Iterable[Tile],
             "device": design.device.name, "package": design.device.package,
             **resources,
             **{f"{name}_per_mac": number / tile.macs for name, number in resources.items()},
-            "seeds": placement.seeds, "fmax_mhz": placement.fmax,
-            "median_mhz": placement.median,
+            "median_mhz": placement.fmax, "runs": [asdict(run) for run in placement.runs],
         })
     ours, *rivals = entries
     nextpnr = f"yowasp-nextpnr-{family}"
@@ -141,25 +138,28 @@ def _report(parameters: ArrayParameters, family: str, chosen: Iterable[Tile],
 
 def _print(report: dict) -> None:
     """The report as a table."""
-    name, family = report["set"]["name"], report["family"]
-    ours, *_ = report["tiles"]
-    table = Table("tile", "device", box=box.SIMPLE, title_justify="left",
-                  title=f"Tiles of {name} on {family}: {ours['macs']} MAC per cycle, "
-                        f"{len(ours['seeds'])} seeds")
-    for heading in ("LUT\nper MAC", "carry bits\nper MAC", "FF\nper MAC", "RAM\nper MAC",
-                    "DSP\nper MAC", "fmax, MHz\nmedian", "\nlowest", "\nhighest",
-                    "LUT,\nratio", "fmax,\nratio"):
-        table.add_column(heading, justify="right")
-    for tile in report["tiles"]:
-        ratio = report["ratios"].get(tile["tile"], {"luts": 1, "median_mhz": 1})
-        table.add_row(
-            tile["tile"], tile["device"],
-            *(f"{tile[f'{field}_per_mac']:.{digits}f}" for field, digits in (
-                ("luts", 1), ("carries", 1), ("flip_flops", 1), ("block_rams", 0), ("dsps", 2))),
-            *(f"{frequency:.1f}" for frequency in (
-                tile["median_mhz"], min(tile["fmax_mhz"]), max(tile["fmax_mhz"]))),
-            f"{ratio['luts']:.3f}", f"{ratio['median_mhz']:.3f}")
+    tiles, tools = report["tiles"], report["tools"]
+    ours, *rivals = tiles
+    table = Table("", box=box.SIMPLE, title_justify="left",
+                  title=f"Tiles of {ours['tile']} on {report['family']}: {ours['macs']} MAC per "
+                        f"cycle, {len(ours['runs'])} seeds")
+    for tile in tiles:
+        table.add_column(tile["tile"], justify="right")
+    table.add_row("device", *(tile["device"] for tile in tiles))
+    for label, field in (("LUT", "luts"), ("carry bits", "carries"), ("FF", "flip_flops"),
+                         ("block RAM", "block_rams"), ("DSP", "dsps")):
+        table.add_row(label, *(f"{tile[field]:,}" for tile in tiles))
+        table.add_row(f"{label} per MAC", *(f"{tile[f'{field}_per_mac']:.2f}" for tile in tiles))
+    for label, choose in (("lowest", min), ("highest", max)):
+        table.add_row(f"fmax, MHz, {label}", *(
+            f"{choose(run['fmax'] for run in tile['runs']):.1f}" for tile in tiles))
+    table.add_row("fmax, MHz, median", *(f"{tile['median_mhz']:.1f}" for tile in tiles))
+    for label, field in (("LUT", "luts"), ("fmax", "median_mhz")):
+        table.add_row(f"{label}, ratio to it", "", *(
+            f"{report['ratios'][tile['tile']][field]:.3f}" for tile in rivals))
     console.print(table)
-    console.print(f"Ratios are those of {name} to the tile of the line. Counted: "
-                  f"{report['counted']}.")
-    console.print(", ".join(f"{tool} {number}" for tool, number in report["tools"].items()))
+    outside = sum(not run["inside"] for tile in tiles for run in tile["runs"])
+    if outside:
+        console.print(f"In {outside} runs the harness limits the frequency, not the tile.")
+    console.print(f"Counted: {report['counted']}.")
+    console.print(", ".join(f"{tool} {number}" for tool, number in tools.items()))

@@ -11,8 +11,8 @@ from statistics import median
 
 from hdl import yosys
 
-__all__ = ["FpgaError", "Device", "Family", "FAMILIES", "Resources", "Design", "Placement",
-           "harness", "synthesise", "place", "achieved"]
+__all__ = ["FpgaError", "Device", "Family", "Resources", "Design", "Run", "Placement", "FAMILIES",
+           "harness", "synthesise", "place", "run_of"]
 
 #: Module around the design, and the design's instance in it.
 _TOP, _INSTANCE = "harness", "design"
@@ -184,25 +184,43 @@ class Design:
 
 
 @dataclass(frozen=True)
+class Run:
+    """A design placed and routed once.
+
+    Parameters
+    ----------
+    seed : int
+        Nextpnr's.
+    fmax : float
+        Highest frequency, MHz.
+    inside : bool
+        Whether the path that limits it begins or ends at a register of the design, or else it is
+        the harness that does.
+    """
+
+    seed: int
+    fmax: float
+    inside: bool
+
+
+@dataclass(frozen=True)
 class Placement:
     """A design placed and routed with some seeds.
 
     Parameters
     ----------
     design : Design
-    seeds : tuple of int
-    fmax : tuple of float
-        Highest frequency in MHz of each seed.
+    runs : tuple of Run
+        One for each seed.
     """
 
     design: Design
-    seeds: tuple[int, ...]
-    fmax: tuple[float, ...]
+    runs: tuple[Run, ...]
 
     @property
-    def median(self) -> float:
-        """Median of the seeds' frequencies, MHz."""
-        return median(self.fmax)
+    def fmax(self) -> float:
+        """Median of the runs' frequencies, MHz."""
+        return median(run.fmax for run in self.runs)
 
 
 def _counted(**cells: str) -> dict[str, dict[str, int]]:
@@ -294,40 +312,44 @@ def synthesise(verilog: Path, family: Family, directory: Path, *, dsps: bool = F
     return Design(module, family, directory, family.count(own), family.count(own + around))
 
 
-def place(design: Design, seed: int) -> float:
-    """Place and route; return the highest frequency in MHz.
+def place(design: Design, seed: int) -> Run:
+    """Place and route with a seed.
 
     Raises
     ------
     FpgaError
         If no device has room, or nextpnr fails.
     """
-    device, run = design.device, f"seed{seed}"
-    tool = f"yowasp_nextpnr_{design.family.name}"
-    command = f"import sys, {tool}; sys.exit({tool}.run_nextpnr_{design.family.name}(sys.argv[1:]))"
-    # Names without a folder: the tool, WebAssembly, sees little else of the file system.
+    device, name = design.device, f"seed{seed}"
+    tool = f"nextpnr_{design.family.name}"
+    program = f"import sys, yowasp_{tool} as tool; sys.exit(tool.run_{tool}(sys.argv[1:]))"
+    # Files have no folder: the tool is WebAssembly and sees little else of the file system.
     process = subprocess.run(
-        [sys.executable, "-c", command, f"--{device.name}", "--package", device.package,
-         "--json", "netlist.json", "--report", f"{run}.json", "--log", f"{run}.log", "--quiet",
+        [sys.executable, "-c", program, f"--{device.name}", "--package", device.package,
+         "--json", "netlist.json", "--report", f"{name}.json", "--log", f"{name}.log", "--quiet",
          "--seed", str(seed), "--freq", str(_GOAL), "--timing-allow-fail"],
         cwd=design.directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if process.returncode:
         lines = process.stdout.strip().splitlines() or ["no output"]
         errors = [line for line in lines if "ERROR" in line]
         raise FpgaError(f"nextpnr of {design.module} on {device.name}: {(errors or lines)[-1]}")
-    return achieved(design.directory / f"{run}.json")
+    return run_of(design.directory / f"{name}.json", seed)
 
 
-def achieved(report: Path) -> float:
-    """Highest frequency in MHz of a report of nextpnr, a JSON file, with one clock.
+def run_of(report: Path, seed: int) -> Run:
+    """What a report of nextpnr, a JSON file, says of a harness with a design.
 
     Raises
     ------
     FpgaError
-        If it has another number of clocks.
+        If there is no path from register to register, or more than one clock.
     """
-    clocks = json.loads(report.read_text())["fmax"]
-    if len(clocks) != 1:
-        raise FpgaError(f"Report {report} must have one clock, not {len(clocks)}")
-    (clock,) = clocks.values()
-    return clock["achieved"]
+    content = json.loads(report.read_text())
+    if len(content["fmax"]) != 1:
+        raise FpgaError(f"Report {report} must have one clock, not {len(content['fmax'])}")
+    (clock,) = content["fmax"].values()
+    (path,) = (each["path"] for each in content["critical_paths"]
+               if each["from"] == each["to"] != "async")
+    ends = path[0]["from"]["cell"], path[-1]["to"]["cell"]
+    return Run(seed, clock["achieved"],
+               any(cell.startswith(f"{_INSTANCE}.") for cell in ends))
