@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from amaranth import Cat, ClockSignal, Elaboratable, Instance, Module, Mux, Signal
+from amaranth.lib import io
 from amaranth.lib.wiring import Out
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
@@ -125,13 +126,16 @@ class Board(Elaboratable):
         m = Module()
 
         platform.add_file(f"{self.test.module}.v", verilog(self.test))
-        right, wrong, blink = (platform.request("led", index).o for index in (0, 1, 7))
+        leds = {}
+        for name, index in (("right", 0), ("wrong", 1), ("blink", 7)):
+            pin = platform.request("led", index, dir="-")
+            m.submodules[name] = leds[name] = io.Buffer("o", pin)
         reset = Signal(init=1)
         count = Signal(24)
         m.d.sync += [reset.eq(0), count.eq(count + 1)]
-        m.d.comb += blink.eq(count[-1])
+        m.d.comb += leds["blink"].o.eq(count[-1])
         m.submodules.test = Instance(self.test.module, i_clk=ClockSignal(), i_rst=reset,
-                                     o_right=right, o_wrong=wrong)
+                                     o_right=leds["right"].o, o_wrong=leds["wrong"].o)
 
         return m
 

@@ -11,7 +11,7 @@ from hdl.export import verilog
 from tb import runner
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "ulx3s.py"
-TINY = SETS["tiny"].replace(name="board")
+BOARD = SETS["tiny"].replace(name="board", lanes=2, tile_rows=1, tile_columns=1)
 ENOUGH = 100
 
 
@@ -27,14 +27,14 @@ def example():
 @pytest.fixture(scope="module")
 def self_test(example):
     """Self-test and its Verilog."""
-    block = example.SelfTest(TINY, ENOUGH)
+    block = example.SelfTest(BOARD, ENOUGH)
     return block, verilog(block)
 
 
 def show(block, source: str, *, right: bool, wrong: bool):
     """Expect what the LEDs show in the end."""
     runner.simulate(source, block.module, "tb.bench_self_test", enough=ENOUGH,
-                    cycles=ENOUGH * TINY.beats, right=int(right), wrong=int(wrong))
+                    cycles=ENOUGH * BOARD.beats, right=int(right), wrong=int(wrong))
 
 
 def test_right_sums(self_test):
