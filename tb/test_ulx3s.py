@@ -34,7 +34,7 @@ def self_test(example):
 def show(block, source: str, *, right: bool, wrong: bool):
     """Expect what the LEDs show in the end."""
     runner.simulate(source, block.module, "tb.bench_self_test", enough=ENOUGH,
-                    cycles=ENOUGH * BOARD.beats, right=int(right), wrong=int(wrong))
+                    cycles=2 * ENOUGH * BOARD.beats, right=int(right), wrong=int(wrong))
 
 
 def test_right_sums(self_test):
