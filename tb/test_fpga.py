@@ -51,7 +51,9 @@ def test_tile_is_whole(small):
     """The harness neither adds registers nor takes any, though it knows all that surrounds it."""
     assert small.resources.flip_flops == registers(SMALL)
     inputs = registers(SMALL) - SMALL.tile_columns * SMALL.sum_bits * 2 * SMALL.tile_rows
-    assert small.whole.flip_flops == registers(SMALL) + inputs + 1 + inputs  # the reset is one
+    outputs = inputs
+    assert small.whole.flip_flops == registers(SMALL) + inputs + 1 + outputs  # and the reset
+    assert small.whole.luts == small.resources.luts + outputs - 1  # one folds two
     assert small.resources.luts > SMALL.lanes * SMALL.tile_columns * SMALL.x_format.bits
     assert small.resources.dsps == small.resources.block_rams == 0
 
