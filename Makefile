@@ -8,6 +8,8 @@ TOKENS     ?= 20
 REQUANTISE ?=
 SEED       ?= 1
 SWEEP      ?= examples/cheapest_mac.toml
+FAMILY     ?= ecp5
+SEEDS      ?= 5
 WORKERS    ?= 2
 
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
@@ -15,8 +17,8 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
-.PHONY: help setup sim test test-full verilog synth netlist-sim explore sets sizes figures \
-        formats registers lint clean distclean
+.PHONY: help setup sim test test-full verilog synth fpga netlist-sim explore sets sizes \
+        figures formats registers lint clean distclean
 
 help:         ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -40,6 +42,10 @@ verilog: setup  ## Write the Verilog of SET to build/verilog
 
 synth: setup  ## Area, timing and power of SET's tile or softmax unit and its rivals [LIBERTY]
 	@$(MIXPE) synth --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)")
+
+fpga: SET := $(if $(filter file,$(origin SET)),fpga,$(SET))
+fpga: setup   ## Place and route SET's tile and INT8 tiles of its shape on FAMILY [SEEDS]
+	@$(MIXPE) fpga --set "$(SET)" --family "$(FAMILY)" --seeds "$(SEEDS)" --workers "$(WORKERS)"
 
 netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
 	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"

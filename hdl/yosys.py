@@ -1,10 +1,15 @@
-"""Yosys, from the ``pyosys`` package, in a process of its own: an error there ends the process."""
+"""Yosys, from the ``pyosys`` package, in a process of its own: an error there ends the process.
 
+``python -m hdl.yosys -q -l LOG SCRIPT`` runs a script as the program ``yosys`` does, for tools that
+start one.
+"""
+
+import argparse
 import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["YosysError", "run"]
+__all__ = ["YosysError", "run", "main"]
 
 _RUNNER = """
 import sys
@@ -51,3 +56,22 @@ def run(script: str, *, directory: Path | None = None, log: Path | None = None) 
         errors = [line for line in lines if "ERROR" in line]
         raise YosysError((errors or lines)[-1])
     return process.stdout
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a script file; an error is one line and exit status 1."""
+    parser = argparse.ArgumentParser(prog="yosys", description="Run a script of Yosys.")
+    parser.add_argument("-q", action="store_true", help="print nothing but errors")
+    parser.add_argument("-l", dest="log", metavar="LOG", type=Path, help="file for the output")
+    parser.add_argument("script", metavar="SCRIPT", type=Path)
+    options = parser.parse_args(arguments)
+    try:
+        output = run(options.script.read_text(), log=options.log)
+    except YosysError as error:
+        sys.exit(str(error))
+    if not options.q:
+        print(output)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ import click
 
 from golden.registers import unit_registers
 from golden.sets import ALL_SETS, UNITS, Parameters, parameter_set
+from synth.fpga import FAMILIES
 
 __all__ = ["main"]
 
@@ -45,11 +46,11 @@ class _Assignment(click.ParamType):
         return name, text
 
 
-def set_option(*units: str, registers: bool = False):
+def set_option(*units: str, registers: bool = False, default: str = "edge"):
     """Option that chooses a parameter set of one of ``units``, keys of ``UNITS``."""
     names = [name for name, each in ALL_SETS.items() if each.unit in units]
     return click.option("--set", "-s", "parameters", type=_Set(*units, registers=registers),
-                        default="edge", show_default=True, metavar="NAME|FILE.toml",
+                        default=default, show_default=True, metavar="NAME|FILE.toml",
                         help=f"Parameter set: {', '.join(names)}, or a file.")
 
 
@@ -180,6 +181,21 @@ def explore(sweep, workers, scheduler, cluster, options, liberty, power, output)
     explore.main(sweep, liberty, power, output, client)
 
 
+@cli.command()
+@set_option("array", default="fpga")
+@click.option("--family", "-f", type=click.Choice([*FAMILIES]), default="ecp5", show_default=True,
+              help="Family of the FPGA.")
+@click.option("--seeds", type=click.IntRange(1, 1000), default=5, show_default=True,
+              help="How many seeds to place each tile with.")
+@click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True,
+              help="How many tools run at a time.")
+@output_option("build/fpga")
+def fpga(parameters, family, seeds, workers, output):
+    """Place and route a tile and INT8 tiles of the same shape on an FPGA."""
+    from scripts import fpga
+    fpga.main(parameters, family, seeds, workers, output)
+
+
 @cli.command("netlist-sim")
 @set_option("array", "softmax", "exact_softmax")
 @click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
@@ -226,6 +242,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a bad argument or file is one line and exit status 2."""
     from hdl.yosys import YosysError
     from scripts.checkpoint import CheckpointError
+    from synth.fpga import FpgaError
     from synth.liberty import LibraryError
     from synth.netlist import NetlistError
     from tb.runner import SimulationError
@@ -238,7 +255,7 @@ def main(arguments: list[str] | None = None) -> None:
         status = error.exit_code
     except click.ClickException as error:
         status = _fail(error.format_message(), error.exit_code)
-    except (CheckpointError, LibraryError, NetlistError, YosysError) as error:
+    except (CheckpointError, FpgaError, LibraryError, NetlistError, YosysError) as error:
         status = _fail(str(error), 2)
     except SimulationError as error:
         status = _fail(str(error), 1)

@@ -82,6 +82,10 @@ def write_set(path: Path, **values) -> Path:
     (("registers", "--page", "."), "Invalid value for '--page': File '.' is a directory."),
     (("netlist-sim", "--seed", "2147483648"),
      "Invalid value for '--seed': 2147483648 is not in the range 0<=x<=2147483647."),
+    (("fpga", "--family", "absent"),
+     "Invalid value for '--family' / '-f': 'absent' is not one of 'ecp5', 'ice40'."),
+    (("fpga", "--seeds", "0"),
+     "Invalid value for '--seeds': 0 is not in the range 1<=x<=1000."),
     (("sim", "--checkpoint", "absent"),
      "Checkpoint must be a .safetensors file or a folder; absent is none"),
     (("synth", "--liberty", "."), "Invalid value for '--liberty': File '.' is a directory."),
@@ -98,6 +102,7 @@ def test_missing_cell_library(tmp_path, command):
 
 @pytest.mark.parametrize(("command", "sets"), [
     ("sim", SETS), ("verilog", ALL_SETS), ("synth", SETS | SOFTMAX_SETS | VALUES_SETS),
+    ("fpga", SETS),
     ("registers", ALL_SETS), ("netlist-sim", SETS | SOFTMAX_SETS | EXACT_SETS)])
 def test_unknown_set(tmp_path, command, sets):
     refuse(tmp_path, command, "--set", "huge", message=(
@@ -105,7 +110,7 @@ def test_unknown_set(tmp_path, command, sets):
         f"{', '.join(sets)} or a .toml file, not 'huge'"))
 
 
-@pytest.mark.parametrize("command", ["sim", "figures"])
+@pytest.mark.parametrize("command", ["sim", "figures", "fpga"])
 def test_set_of_a_softmax_unit(tmp_path, command):
     refuse(tmp_path, command, "--set", "attention", message=(
         "Invalid value for '--set' / '-s': Parameter set must be an array, "
@@ -152,6 +157,26 @@ def test_set_without_an_engine(tmp_path, command):
     refuse(tmp_path, command, "--set", "a.toml", message=(
         "Invalid value for '--set' / '-s': Parameter reset of field columns must be an integer "
         "from 0 to 2047, not 2048"))
+
+
+#: Devices with few LUTs.
+SMALL_DEVICES = """
+import dataclasses
+from synth.fpga import FAMILIES
+ice40 = FAMILIES["ice40"]
+devices = tuple(dataclasses.replace(device, luts=100) for device in ice40.devices)
+FAMILIES["ice40"] = dataclasses.replace(ice40, devices=devices)
+"""
+
+
+def test_tile_that_does_not_fit(tmp_path):
+    write_set(tmp_path / "a.toml", lanes=2, tile_rows=1, tile_columns=1, group=16)
+    process = run("fpga", "--set", "a.toml", "--family", "ice40", cwd=tmp_path,
+                  code=SMALL_DEVICES)
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("mixpe: error: Design mixpe_a_tile must fit the hx8k of ice40 ")
+    assert process.returncode == 2
+    assert not list(tmp_path.rglob("seed*"))
 
 
 @pytest.mark.parametrize(("output", "message"), [
@@ -235,7 +260,7 @@ def test_help(tmp_path):
     assert (process.stderr, process.returncode) == ("", 0)
     commands = process.stdout.partition("Commands:\n")[2].splitlines()
     assert {line.split()[0] for line in commands} >= {
-        "attention", "formats", "netlist-sim", "registers", "sets", "sim", "sizes", "synth",
+        "attention", "formats", "fpga", "netlist-sim", "registers", "sets", "sim", "sizes", "synth",
         "verilog"}
     bare = run(cwd=tmp_path)
     assert (bare.stdout, bare.stderr, bare.returncode) == ("", process.stdout, 2)
