@@ -68,7 +68,8 @@ class Correction(Block):
             for place, bit in enumerate(Value.cast(self.x_zero)):
                 addend = Mux(bit, self.column_sum, 0)
                 heap.add(addend, shift=place, negative=place < len(self.x_zero) - 1)
-        m.d.comb += self.exact.eq(heap.total(m, self._adders))
+        # There is time enough for the smallest adder.
+        m.d.comb += self.exact.eq(heap.total(m, self._adders, rippled=len(self.exact)))
 
         return m
 
@@ -167,6 +168,7 @@ class Product(Block):
             # The complement lacks one.
             heap.add(row, shift=2 * i)
             heap.add(minus, shift=2 * i)
-        m.d.comb += self.product.eq(heap.total(m, self._adders))
+        # The lower half of the rows is there first and may take longer.
+        m.d.comb += self.product.eq(heap.total(m, self._adders, rippled=len(self.product) // 2))
 
         return m
