@@ -228,18 +228,19 @@ def magnitude(m: Module, result: Sum) -> Exact:
                  fill=fill, cancelled=subtract, infinite=result.infinite, nan=result.nan)
 
 
-def round_exact(m: Module, exact: Exact, zeros: "tuple[Value, Value] | None" = None, *,
-                subnormal: bool = True, overflow: bool = True) -> Float:
+def round_exact(m: Module, exact: Exact, *, subnormal: bool = True,
+                overflow: bool = True) -> Float:
     """Round to binary32; the word must have at least ``SIGNIFICAND`` bits.
 
-    ``zeros`` are the word's :func:`leading_zeros`, if they have been counted before.
     Without ``subnormal`` or ``overflow`` the result cannot be subnormal, or too large, and logic
     is saved.
     """
-    zeros, zero = zeros or leading_zeros(m, exact.word)
+    zeros, zero = leading_zeros(m, exact.word)
     if subnormal:
-        limit = named(m, "limit", exact.exponent - 1)
-        zeros = named(m, "shift", Mux(limit < zeros, limit, zeros)[:len(zeros)])
+        # A one where the shift of a subnormal number ends, which need not be compared then.
+        limit    = named(m, "limit", exact.exponent - 1)
+        ends     = Cat(limit == place for place in reversed(range(len(exact.word))))
+        zeros, _ = leading_zeros(m, named(m, "counted", exact.word | ends))
     word = exact.word
     for level, bit in reversed(list(enumerate(zeros))):
         step = 1 << level
