@@ -45,12 +45,13 @@ RANGES = {
     "x_align": (0, 24), "x_rows": (1, 4096), "x_depth": (2, 65536), "w_depth": (2, 65536),
 }
 
-#: Cycles from reading an accumulator until its successor can be read.
+#: Least cycles from one addition to an accumulator to the next; reading, adding and writing it
+#: take three.
 ACCUMULATE_LOOP = 4
 
 #: Cycles from a sum until its accumulator can be read, without those that
 #: :attr:`ArrayParameters.dequantise_latency` adds.
-DEQUANTISE_LATENCY = 6
+DEQUANTISE_LATENCY = 5
 
 #: Cycles of the product of two group scales.
 SCALE_LATENCY = 2

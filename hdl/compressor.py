@@ -75,10 +75,12 @@ class BitHeap:
             if position < self.width:
                 self.columns[position].append(~bit if sign != negative else bit)
 
-    def total(self, m: Module, adders: "FullAdders | None", name: str = "add") -> Value:
+    def total(self, m: Module, adders: "FullAdders | None", name: str = "add", *,
+              rippled: int = 0) -> Value:
         """Reduce the heap to two rows in Dadda's stages, then add these.
 
-        Without ``adders`` the addends are added by halves, as suits the carry chains of FPGAs.
+        The lowest ``rippled`` bits of the two rows are added by :func:`ripple`. Without
+        ``adders`` the addends are added by halves, as suits the carry chains of FPGAs.
 
         Each stage lowers the highest column by a third, with as few adders as will do; a carry
         counts in the column that it goes to, so that none ripples. Adders of neighbouring columns
@@ -98,7 +100,12 @@ class BitHeap:
             columns = self._stage(m, adders, f"{name}_{stage}", columns, target)
         rows = [Cat(column[row] if row < len(column) else C(0, 1) for column in columns)
                 for row in range(2)]
-        return (rows[0] + rows[1])[:self.width]
+        if not rippled:
+            return (rows[0] + rows[1])[:self.width]
+        low, carry = ripple(m, adders, f"{name}_ripple", rows[0][:rippled], rows[1][:rippled],
+                            C(0, 1))
+        high = Cat(C(1, 1), rows[0][rippled:]) + Cat(carry, rows[1][rippled:])
+        return Cat(low, high[1:])[:self.width]
 
     def _stage(self, m, adders, name, columns, target):
         """Columns of at most ``target`` bits, those first that have waited longest.

@@ -1,13 +1,12 @@
-"""The foot of a column: exact sums become binary32 accumulators."""
+"""Exact sums of a column become steps of a binary32 accumulator."""
 
 from math import log2
 
 from amaranth import *
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from golden.formats import Format
-from golden.parameters import ACCUMULATE_LOOP, FLOAT_LATENCY, SCALE_LATENCY, ArrayParameters
+from golden.parameters import FLOAT_LATENCY, SCALE_LATENCY, ArrayParameters
 from hdl import float32
 from hdl.block import Block, Use
 from hdl.exact import Correction, Product, booth_digits
@@ -16,13 +15,9 @@ from hdl.scale import Scale
 
 __all__ = ["Dequantiser"]
 
-# Stages from the read of an accumulator to its write, both included; its value is there one after
-# the read.
-_MEMORY = 4
-
 
 class Dequantiser(Block):
-    """Dequantiser of a column, with its accumulators.
+    """Dequantiser of a column.
 
     For each group of a row, with every rounding to the nearest, ties to even::
 
@@ -30,28 +25,27 @@ class Dequantiser(Block):
         t     = fp32(exact)                  in units of one; NaN if ``bad``
         s     = fp32(scale * x_scale)
         p     = fp32(t * s)
-        acc   = fp32(acc + p)                from +0 with ``first``
+        acc_next = fp32(acc + p)
 
-    One sum is taken in each cycle that ``valid`` is high; there is no back-pressure. A row of a
-    bank may return ``ACCUMULATE_LOOP`` cycles after its last visit, and its accumulator can be
-    addressed by ``read_row`` and ``read_bank`` from ``parameters.dequantise_latency`` cycles after
-    it, while the sums that are taken belong to the other bank.
+    A pipeline that takes a sum in each cycle. ``scale`` and ``x_scale`` follow one cycle after
+    their sum, ``acc`` ``parameters.dequantise_latency - 2`` cycles, and ``acc_next`` leaves in the
+    cycle after that.
 
     Parameters
     ----------
     parameters : ArrayParameters
-        Formats, group size and rows.
+        Formats and group size.
     prefix : str
         Begins the names of a dequantiser of narrow weights only, in a set that also has wide ones.
 
     Members
     -------
-    valid : In(1)
-        A sum is taken.
     sum : In(signed(parameters.joined_bits))
         Σ x·q over the group.
     row_sum : In(signed(parameters.row_sum_bits))
-        Σ x over the group; only if the weights have zero points, as ``zero``.
+        Σ x over the group; only if the weights have zero points, as the next two.
+    row_sum_triple : In(signed(parameters.row_sum_bits + 2))
+        3 · Σ x, which the columns share.
     zero : In(parameters.zero_bits)
         Zero point of the group.
     x_zero : In(signed(parameters.x_format.bits))
@@ -64,27 +58,19 @@ class Dequantiser(Block):
         Scale of the group; any code.
     x_scale : In(parameters.x_scale_format.bits)
         Scale of the activations; any code. Only if they have one by group.
-    first : In(1)
-        The group is the first of its output.
-    row : In(range(parameters.band_rows))
-        Accumulator to add to; one bit wide if there is one row, as ``read_row``.
-    bank : In(1)
-        Bank of that accumulator.
-    read_row : In(range(parameters.band_rows))
-        Accumulator to read.
-    read_bank : In(1)
-        Bank of that accumulator.
-    result : Out(32)
-        Accumulator addressed in the cycle before, a code of binary32.
+    acc : In(32)
+        Accumulator to add to, a code of binary32; not -0.
+    acc_next : Out(32)
+        Its successor.
     """
 
     def __init__(self, parameters: ArrayParameters, prefix: str = ""):
-        # The memory is not transparent: a read sees the writes of earlier cycles.
-        assert ACCUMULATE_LOOP > _MEMORY - 1
         self._p = p = parameters.replace(wide=False) if prefix else parameters
-        members = {"valid": In(1), "sum": In(signed(p.joined_bits))}
+        members = {"sum": In(signed(p.joined_bits))}
         if p.max_zero:
-            members |= {"row_sum": In(signed(p.row_sum_bits)), "zero": In(p.zero_bits)}
+            members |= {"row_sum": In(signed(p.row_sum_bits)),
+                        "row_sum_triple": In(signed(p.row_sum_bits + 2)),
+                        "zero": In(p.zero_bits)}
         if p.x_zero:
             members |= {"x_zero": In(signed(p.x_format.bits)),
                         "column_sum": In(signed(p.column_sum_bits))}
@@ -93,9 +79,7 @@ class Dequantiser(Block):
         members["scale"] = In(p.scale_format.bits)
         if p.x_scale_format:
             members["x_scale"] = In(p.x_scale_format.bits)
-        row = In(range(max(2, p.band_rows)))  # Verilog has no port without bits
-        members |= {"first": In(1), "row": row, "bank": In(1), "read_row": row,
-                    "read_bank": In(1), "result": Out(FP32.bits)}
+        members |= {"acc": In(FP32.bits), "acc_next": Out(FP32.bits)}
 
         self._correction = Correction(p, prefix) if p.max_zero or p.x_zero else None
         self._scale      = Scale(p) if p.x_scale_format else None
@@ -131,10 +115,9 @@ class Dequantiser(Block):
     def elaborate(self, platform):
         m = Module()
 
-        stages = self._control(m)
         inputs = {name: getattr(self, name) for name in self.signature.members
-                  if name not in stages[0] and name not in ("read_row", "read_bank", "result")}
-        scale = inputs["scale"]
+                  if name not in ("scale", "x_scale", "acc", "acc_next")}
+        scale = self.scale
         if self._scale:
             m.submodules.scale = product = Use(self._scale)
             m.d.comb += [product.scale.eq(scale), product.x_scale.eq(self.x_scale)]
@@ -148,28 +131,21 @@ class Dequantiser(Block):
             scale = self._delayed(m, {"later_scale": scale}, FLOAT_LATENCY)["later_scale"]
         else:
             value, pieces = self._integer(m, exact)
-        scale  = float32.unpack(m, scale, self._factor)
-        digits = (float32.later(m, "digits", booth_digits(scale.significand))
-                  if self._product else ())
-        scale  = float32.registered(m, scale)
         value, *pieces = float32.later(m, "value", (value, *pieces))
 
         # Stages 1 and 2: multiply, then round.
-        product = float32.registered(m, self._multiply(m, value, pieces, scale, digits))
+        product = self._multiply(m, value, pieces, float32.unpack(m, scale, self._factor))
         if self._p.float_sums:
             product = float32.bounded(m, product)
         subnormal, overflow = self._extremes
         addend  = float32.registered(m, float32.round_exact(m, product, subnormal=subnormal,
                                                             overflow=overflow))
 
-        # Stages 3 to 5: align; add and count zeros; round.
-        accumulator = Signal(FP32.bits)
-        aligned = float32.align(m, addend, float32.unpack(m, accumulator, FP32))
-        exact   = float32.add(m, float32.registered(m, aligned))
-        zeros   = float32.later(m, "leading", float32.leading_zeros(m, exact.word))
-        total   = float32.round_exact(m, float32.registered(m, exact), zeros,
-                                      subnormal=subnormal, overflow=overflow)
-        self._memory(m, stages, accumulator, float32.pack(m, total))
+        # Stages 3 and 4: align and add; round.
+        aligned = float32.align(m, addend, float32.unpack(m, self.acc, FP32))
+        total   = float32.magnitude(m, float32.registered(m, float32.add(m, aligned)))
+        total   = float32.round_exact(m, total, subnormal=subnormal, overflow=overflow)
+        m.d.comb += self.acc_next.eq(float32.pack(m, total))
 
         return m
 
@@ -184,16 +160,6 @@ class Dequantiser(Block):
         smallest = log2(fmt.step) + self._unit
         bound    = self._magnitude_bits + self._unit + fmt.high.bit_length() + log2(fmt.step)
         return smallest < 1 - FP32.bias, bound + SIGNIFICAND + 1 > FP32.bias + 1
-
-    def _control(self, m):
-        """What accompanies a sum, for each stage; ``valid`` alone is reset."""
-        stages = [{name: getattr(self, name) for name in ("valid", "row", "bank", "first")}]
-        for stage in range(1, self._p.dequantise_latency):
-            later = {name: Signal.like(value, name=f"{name}{stage}", reset_less=name != "valid")
-                     for name, value in stages[-1].items()}
-            m.d.sync += [signal.eq(stages[-1][name]) for name, signal in later.items()]
-            stages.append(later)
-        return stages
 
     def _delayed(self, m, values, cycles):
         """Same values, by name, some cycles later."""
@@ -237,60 +203,41 @@ class Dequantiser(Block):
             infinite=C(0), nan=nan)))
         return number.significand, [number.sign, number.scale, number.infinite, number.nan]
 
-    def _multiply(self, m, value, pieces, scale, digits):
-        """Exact product of a number, whose magnitude is the value's, and its scale."""
-        word   = self._word(m, value, digits)
+    def _multiply(self, m, value, pieces, scale):
+        """Exact product of a number, whose magnitude is the value's, and its scale, a cycle later.
+
+        The exponent is that of the scale until then.
+        """
+        word   = self._word(m, value, scale)
         least  = ROUNDED if self._p.float_sums else SIGNIFICAND
         word   = Cat(C(0, max(0, least - len(word))), word)
         fmt    = self._factor
         absent = value == 0
         if self._p.float_sums:
-            # The word's highest bit weighs twice the product of the leading ones.
             negative, exponent, infinite, nan = pieces
             undefined = Mux(infinite, ~scale.significand.any(), scale.infinite & absent)
-            return Exact(sign=negative ^ scale.sign, word=word,
-                         exponent=exponent + scale.scale - (fmt.bias - 1), fill=C(0),
-                         cancelled=C(0), infinite=scale.infinite | infinite,
-                         nan=scale.nan | nan | undefined)
+            # The word's highest bit weighs twice the product of the leading ones.
+            return float32.registered(m, Exact(
+                sign=negative ^ scale.sign, word=word,
+                exponent=exponent + scale.scale - (fmt.bias - 1), fill=C(0), cancelled=C(0),
+                infinite=scale.infinite | infinite, nan=scale.nan | nan | undefined))
+        product = float32.registered(m, Exact(
+            sign=pieces[0] ^ scale.sign, word=word, exponent=scale.scale, fill=C(0),
+            cancelled=C(0), infinite=scale.infinite, nan=scale.nan | (scale.infinite & absent)))
         # The word's highest bit weighs 2**(scale.scale - fmt.bias + bits of the magnitude).
         offset  = self._magnitude_bits + self._unit - fmt.bias + FP32.bias
         largest = 2**fmt.exp_bits - (2 if fmt.specials == "ieee" else 1) + offset
-        return Exact(sign=pieces[0] ^ scale.sign, word=word,
-                     exponent=(scale.scale + offset)[:largest.bit_length()],
-                     fill=C(0), cancelled=C(0), infinite=scale.infinite,
-                     nan=scale.nan | (scale.infinite & absent))
+        return Exact(**vars(product) | {
+            "exponent": (product.exponent + offset)[:largest.bit_length()]})
 
-    def _word(self, m, value, digits):
+    def _word(self, m, value, scale):
         """Magnitude of the value times the significand of the scale."""
         if not self._product:
             return Cat(Mux(value < 0, -value, value)[:self._value_bits], C(0, 1))
         m.submodules.product = product = Use(self._product)
         m.d.comb += [
             product.value.eq(value),
-            Cat(product.single, product.double, product.minus).eq(Cat(*digits)),
+            Cat(product.single, product.double, product.minus).eq(
+                Cat(*booth_digits(scale.significand))),
         ]
         return product.product
-
-    def _memory(self, m, stages, accumulator, result):
-        """Two banks; one accumulates through its read port, the other serves results."""
-        read, write = stages[-_MEMORY], stages[-1]
-        outputs = []
-        for bank in range(2):
-            m.submodules[f"accumulators{bank}"] = memory = Memory(
-                shape=FP32.bits, depth=self.parameters.band_rows, init=[])
-            reader, writer = memory.read_port(), memory.write_port()
-            m.d.comb += [
-                reader.addr.eq(Mux(read["valid"] & (read["bank"] == bank),
-                                   read["row"], self.read_row)),
-                writer.addr.eq(write["row"]),
-                writer.data.eq(result),
-                writer.en.eq(write["valid"] & (write["bank"] == bank)),
-            ]
-            outputs.append(reader.data)
-
-        read_bank, adding = Signal(reset_less=True), stages[1 - _MEMORY]
-        m.d.sync += read_bank.eq(self.read_bank)
-        m.d.comb += [
-            self.result.eq(Mux(read_bank, outputs[1], outputs[0])),
-            accumulator.eq(Mux(adding["first"], 0, Mux(adding["bank"], outputs[1], outputs[0]))),
-        ]

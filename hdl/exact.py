@@ -26,7 +26,9 @@ class Correction(Block):
     -------
     sum : In(signed(parameters.joined_bits))
     row_sum : In(signed(parameters.row_sum_bits))
-        Σ x; only if the weights have zero points, as ``zero``.
+        Σ x; only if the weights have zero points, as the next two.
+    row_sum_triple : In(signed(parameters.row_sum_bits + 2))
+        3 · Σ x.
     zero : In(parameters.zero_bits)
         At most ``parameters.max_zero``.
     x_zero : In(signed(parameters.x_format.bits))
@@ -41,6 +43,7 @@ class Correction(Block):
         members = {"sum": In(signed(parameters.joined_bits))}
         if parameters.max_zero:
             members |= {"row_sum": In(signed(parameters.row_sum_bits)),
+                        "row_sum_triple": In(signed(parameters.row_sum_bits + 2)),
                         "zero": In(parameters.zero_bits)}
         if parameters.x_zero:
             members |= {"x_zero": In(signed(parameters.x_format.bits)),
@@ -59,20 +62,37 @@ class Correction(Block):
         heap = BitHeap(len(self.exact))
         heap.add(self.sum)
         if self.parameters.max_zero:
-            addends = [Mux(bit, self.row_sum, 0).shift_left(place)
-                       for place, bit in enumerate(self.zero)]
-            if self.parameters.max_zero == 1 << len(addends) - 1:
-                # The highest bit excludes the next, so that the two share an addend.
-                addends[-2:] = [addends[-2] | addends[-1]]
-            for addend in addends:
-                heap.add(addend, negative=True)
+            for place, multiple in self._multiples():
+                heap.add(multiple, shift=place, negative=True)
         if self.parameters.x_zero:
             for place, bit in enumerate(Value.cast(self.x_zero)):
                 addend = Mux(bit, self.column_sum, 0)
                 heap.add(addend, shift=place, negative=place < len(self.x_zero) - 1)
-        m.d.comb += self.exact.eq(heap.total(m, self._adders))
+        # There is time enough for the smallest adder.
+        m.d.comb += self.exact.eq(heap.total(m, self._adders, rippled=len(self.exact)))
 
         return m
+
+
+    def _multiples(self):
+        """Multiples of the row sum that add up to its product with the zero point, and shifts.
+
+        Each is of two bits of the zero point. A highest bit that excludes all others, as in 16,
+        goes with the two before.
+        """
+        multiples = []
+        bits = list(self.zero)
+        alone = bits.pop() if self.parameters.max_zero == 1 << len(bits) - 1 else None
+        for place in range(0, len(bits), 2):
+            low, high = Cat(bits[place:place + 2], C(0, 1))[:2]
+            multiples.append((place, (Mux(low & ~high, self.row_sum, 0)
+                                      | Mux(high & ~low, self.row_sum.shift_left(1), 0)
+                                      | Mux(low & high, self.row_sum_triple, 0))))
+        if alone is not None:
+            place, multiple = multiples.pop()
+            whole = Mux(alone, self.row_sum.shift_left(len(bits) - place), 0)
+            multiples.append((place, multiple | whole))
+        return multiples
 
 
 def booth_digits(factor: Value) -> "tuple[Value, Value, Value]":
@@ -148,6 +168,7 @@ class Product(Block):
             # The complement lacks one.
             heap.add(row, shift=2 * i)
             heap.add(minus, shift=2 * i)
-        m.d.comb += self.product.eq(heap.total(m, self._adders))
+        # The lower half of the rows is there first and may take longer.
+        m.d.comb += self.product.eq(heap.total(m, self._adders, rippled=len(self.product) // 2))
 
         return m

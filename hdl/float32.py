@@ -1,9 +1,9 @@
 """Pieces of binary32 arithmetic, all combinational.
 
-A :class:`Float` is a code taken to pieces. Multipliers, or :func:`align` and :func:`add`, make an
-:class:`Exact` of it, which :func:`round_exact` turns into the next :class:`Float`;
-:func:`registered` goes between. Roundings are to the nearest, ties to even; subnormal numbers and
-signed zeros are kept.
+A :class:`Float` is a code taken to pieces. Multipliers, or :func:`align`, :func:`add` and
+:func:`magnitude`, make an :class:`Exact` of it, which :func:`round_exact` turns into the next
+:class:`Float`; :func:`registered` goes between. Roundings are to the nearest, ties to even;
+subnormal numbers and signed zeros are kept.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from amaranth import *
 from golden.formats import FORMATS, Format
 
 __all__ = ["FP32", "SIGNIFICAND", "ROUNDED", "named", "later", "registered", "Float", "Aligned",
-           "Exact", "unpack", "pack", "align", "add", "round_exact", "bounded", "round_even",
-           "round_integer", "leading_zeros", "shift_right"]
+           "Sum", "Exact", "unpack", "pack", "align", "add", "magnitude", "round_exact", "bounded",
+           "round_even", "round_integer", "leading_zeros", "shift_right"]
 
 FP32 = FORMATS["fp32"]
 
@@ -23,6 +23,10 @@ SIGNIFICAND = FP32.man_bits + 1
 
 #: Width of a word that :func:`bounded` may shift: a half and a bit for less than it below.
 ROUNDED = SIGNIFICAND + 2
+
+
+# Bits of the smaller addend below the last place of the bigger.
+_BELOW = 3
 
 
 def named(m: Module, name: str, value: Value) -> Signal:
@@ -132,7 +136,30 @@ class Aligned:
     nan: Value
 
 
-Pieces = Float | Aligned | Exact
+@dataclass(frozen=True)
+class Sum:
+    """What :func:`add` makes of :class:`Aligned`.
+
+    Attributes
+    ----------
+    sign, subtract, exponent, infinite, nan : unsigned
+        As in :class:`Aligned`.
+    total : unsigned
+        Sum of the significands, or difference less one; the highest bit is the carry.
+    below : unsigned
+        What continues the sum. The difference, too, but if it is zero one is missing.
+    """
+
+    sign: Value
+    subtract: Value
+    exponent: Value
+    total: Value
+    below: Value
+    infinite: Value
+    nan: Value
+
+
+Pieces = Float | Aligned | Sum | Exact
 
 
 def unpack(m: Module, code: Value, fmt: Format) -> Float:
@@ -174,47 +201,64 @@ def align(m: Module, a: Float, b: Float) -> Aligned:
                    nan=a.nan | b.nan | (a.infinite & b.infinite & subtract))
 
 
-def add(m: Module, aligned: Aligned) -> Exact:
-    """Add or subtract.
+def add(m: Module, aligned: Aligned) -> Sum:
+    """Add, or subtract without the carry that makes a complement a negative number."""
+    subtract = aligned.subtract
+    below, small = aligned.small[:_BELOW], aligned.small[_BELOW:]
+    return Sum(sign=aligned.sign, subtract=subtract, exponent=aligned.exponent,
+               total=named(m, "total", aligned.big + (small ^ subtract.replicate(len(small)))),
+               below=named(m, "below", Mux(subtract, -below, below)[:_BELOW]),
+               infinite=aligned.infinite, nan=aligned.nan)
 
-    The difference of numbers with the same exponent may be negative, and is then complemented
-    without a carry, which :attr:`Exact.fill` stands for.
+
+def magnitude(m: Module, result: Sum) -> Exact:
+    """Make a sum positive.
+
+    The difference of numbers with the same exponent may be negative; its complement is its
+    magnitude. To any other the carry, which was not added, is due if nothing is below; the carry
+    is part of the rounding, since 0.111... is 1.
     """
-    subtract, small = aligned.subtract, aligned.small
-    total    = named(m, "total", (Cat(C(1, 1), C(0, 3), aligned.big)
-                                  + Cat(subtract, small ^ subtract.replicate(len(small))))[1:])
+    subtract, total = result.subtract, result.total
     negative = named(m, "negative", subtract & ~total[-1])
-    return Exact(sign=aligned.sign ^ negative,
-                 exponent=(aligned.exponent + 1)[:FP32.exp_bits],
-                 word=Cat(total[:-1] ^ negative.replicate(len(small)), total[-1] & ~subtract),
-                 fill=negative, cancelled=subtract, infinite=aligned.infinite, nan=aligned.nan)
+    fill     = named(m, "fill", subtract & total[-1] & ~result.below.any())
+    return Exact(sign=result.sign ^ negative,
+                 exponent=(result.exponent + 1)[:FP32.exp_bits],
+                 word=Cat(result.below | fill.replicate(_BELOW),
+                          total[:-1] ^ negative.replicate(SIGNIFICAND), total[-1] & ~subtract),
+                 fill=fill, cancelled=subtract, infinite=result.infinite, nan=result.nan)
 
 
-def round_exact(m: Module, exact: Exact, zeros: "tuple[Value, Value] | None" = None, *,
-                subnormal: bool = True, overflow: bool = True) -> Float:
+def round_exact(m: Module, exact: Exact, *, subnormal: bool = True,
+                overflow: bool = True) -> Float:
     """Round to binary32; the word must have at least ``SIGNIFICAND`` bits.
 
-    ``zeros`` are the word's :func:`leading_zeros`, if they have been counted before.
     Without ``subnormal`` or ``overflow`` the result cannot be subnormal, or too large, and logic
     is saved.
     """
-    zeros, zero = zeros or leading_zeros(m, exact.word)
+    zeros, zero = leading_zeros(m, exact.word)
     if subnormal:
-        limit = named(m, "limit", exact.exponent - 1)
-        zeros = named(m, "shift", Mux(limit < zeros, limit, zeros)[:len(zeros)])
+        # A one where the shift of a subnormal number ends, which need not be compared then.
+        limit    = named(m, "limit", exact.exponent - 1)
+        ends     = Cat(limit == place for place in reversed(range(len(exact.word))))
+        zeros, _ = leading_zeros(m, named(m, "counted", exact.word | ends))
     word = exact.word
     for level, bit in reversed(list(enumerate(zeros))):
         step = 1 << level
         word = named(m, "shifted", Mux(bit, Cat(exact.fill.replicate(step), word[:-step]), word))
 
-    # A carry out of the fraction moves to the next exponent, from subnormal to normal also.
+    # A carry out of the fraction raises the exponent.
     drop     = len(word) - SIGNIFICAND
-    exponent = Mux(word[-1], (exact.exponent - zeros)[:len(exact.exponent)], 0)
-    body     = named(m, "body", Cat(word[drop:-1], exponent) + round_even(word, drop))
-    exponent = body[FP32.man_bits:FP32.man_bits + FP32.exp_bits]
-    too_big  = body[FP32.man_bits:] >= 2**FP32.exp_bits - 1 if overflow else C(0)
-    return Float(sign=exact.sign & ~(zero & exact.cancelled), exponent=exponent,
-                 significand=Cat(body[:FP32.man_bits], word[-1] | body[FP32.man_bits]),
+    fraction = named(m, "fraction", word[drop:-1] + round_even(word, drop))
+    carry    = fraction[FP32.man_bits]
+    # The difference of the exponent and the zeros, with the carry in one addition.
+    above    = (exact.exponent + 1)[:len(exact.exponent) + 1]
+    lowered  = named(m, "lowered", (Cat(C(1, 1), above) + Cat(
+        carry, ~zeros, C(-1, len(above) - len(zeros))))[1:len(above) + 1])
+    normal   = carry if subnormal else C(0)  # a subnormal number that becomes normal
+    exponent = Mux(word[-1], lowered, normal)
+    too_big  = word[-1] & (lowered >= 2**FP32.exp_bits - 1) if overflow else C(0)
+    return Float(sign=exact.sign & ~(zero & exact.cancelled), exponent=exponent[:FP32.exp_bits],
+                 significand=Cat(fraction[:FP32.man_bits], word[-1] | normal),
                  infinite=exact.infinite | too_big, nan=exact.nan)
 
 
@@ -273,8 +317,12 @@ def leading_zeros(m: Module, word: Value) -> "tuple[Value, Value]":
 def shift_right(m: Module, word: Value, amount: Value) -> Value:
     """Shift to the right by any amount; the lowest bit also stands for the ones that are lost."""
     levels = (len(word) - 1).bit_length()
-    for level, bit in enumerate(amount[:levels]):
+    beyond = named(m, "beyond", amount[levels:].any())
+    for level, bit in enumerate(amount[:levels - 1]):
         step = 1 << level
         word = named(m, "shifted", Mux(bit, Cat(word[:step + 1].any(), word[step + 1:]), word))
-    beyond = amount[levels:].any()
-    return named(m, "shifted", Mux(beyond, word.any(), word))
+    # The last level shifts beyond the word, too.
+    step, bit = 1 << levels - 1, amount[levels - 1:levels].any()
+    keep, move = named(m, "keep", ~(bit | beyond)), named(m, "move", bit & ~beyond)
+    lost = Mux(beyond, word.any(), Mux(bit, word[:step + 1].any(), word[0]))
+    return named(m, "shifted", Cat(lost, Mux(keep, word[1:], 0) | Mux(move, word[step + 1:], 0)))

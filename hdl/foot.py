@@ -5,6 +5,7 @@ from amaranth.lib import data, fifo
 from amaranth.lib.wiring import In, Out
 
 from golden.parameters import ArrayParameters
+from hdl.accumulators import Accumulators
 from hdl.block import Block, Use
 from hdl.dequantiser import Dequantiser
 from hdl.row_sum import row_layout
@@ -71,6 +72,7 @@ class Foot(Block):
     def __init__(self, parameters: ArrayParameters):
         self._count = parameters.tile_columns
         # The second of two columns that are joined never takes their sum.
+        self._accumulators = Accumulators(parameters, self._count)
         self._dequantisers = [Dequantiser(parameters)]
         if parameters.wide:
             self._dequantisers.append(Dequantiser(parameters, "narrow_"))
@@ -87,44 +89,45 @@ class Foot(Block):
         }
         if row.size:
             members |= {"row_i": In(row), "row_o": Out(row)}
-        super().__init__(parameters, "foot", members, uses=tuple(self._dequantisers))
+        super().__init__(parameters, "foot", members,
+                         uses=(*self._dequantisers, self._accumulators))
 
     def elaborate(self, platform):
         m = Module()
         p = self.parameters
 
-        shape = self.columns.shape()
-        m.submodules.queue = queue = fifo.SyncFIFO(width=shape.size, depth=p.scale_queue)
-        columns = data.View(shape, queue.r_data)
-        m.d.comb += [
-            queue.w_data.eq(self.columns),
-            queue.w_en.eq(self.columns_valid),
-            queue.r_en.eq(self.step_i.valid & self.step_i.end),
-        ]
+        columns, scales = self._queues(m)
         m.d.sync += self.step_o.eq(self.step_i)
 
+        m.submodules.accumulators = accumulators = Use(self._accumulators)
+        m.d.comb += [
+            *(getattr(accumulators, name).eq(getattr(self.step_i, name))
+              for name in ("valid", "first", "row", "bank")),
+            accumulators.read_row.eq(self.read_row),
+            accumulators.read_bank.eq(self.read_bank),
+            self.result.eq(accumulators.result),
+        ]
+
+        if p.max_zero:
+            row_sum = self.row_i.sums.sum
+            triple  = Signal(signed(p.row_sum_bits + 2))
+            m.d.comb += triple.eq(row_sum + row_sum.shift_left(1))
         for c in range(self._count):
             block = self._dequantisers[c % len(self._dequantisers)]
             m.submodules[f"dequantiser_{c}"] = dequantiser = Use(block)
-            total, valid = self.sums[c], self.step_i.valid
+            total = self.sums[c]
             if p.wide and c % 2 == 0:
                 total = Mux(self.step_i.wide, total + (self.sums[c + 1] << 4), total)
-            elif p.wide:
-                valid = valid & ~self.step_i.wide
             m.d.comb += [
-                dequantiser.valid.eq(valid),
                 dequantiser.sum.eq(total),
-                dequantiser.scale.eq(columns[c].scale),
-                dequantiser.first.eq(self.step_i.first),
-                dequantiser.row.eq(self.step_i.row),
-                dequantiser.bank.eq(self.step_i.bank),
-                dequantiser.read_row.eq(self.read_row),
-                dequantiser.read_bank.eq(self.read_bank),
-                self.result[c].eq(dequantiser.result),
+                dequantiser.scale.eq(scales[c].scale),
+                dequantiser.acc.eq(accumulators.acc[c]),
+                accumulators.acc_next[c].eq(dequantiser.acc_next),
             ]
             if p.max_zero:
                 m.d.comb += [
-                    dequantiser.row_sum.eq(self.row_i.sums.sum),
+                    dequantiser.row_sum.eq(row_sum),
+                    dequantiser.row_sum_triple.eq(triple),
                     dequantiser.zero.eq(columns[c].zero),
                 ]
             if not p.x_format.is_integer:
@@ -135,9 +138,31 @@ class Foot(Block):
                     dequantiser.column_sum.eq(columns[c].sum),
                 ]
             if p.x_scale_format:
-                m.d.comb += dequantiser.x_scale.eq(self.row_i.group.scale)
+                m.d.comb += dequantiser.x_scale.eq(self.row_o.group.scale)
 
         if row_layout(p).size:
             m.d.sync += self.row_o.eq(self.row_i)
 
         return m
+
+    def _queues(self, m):
+        """What the columns have in the group of the sums, and the scales, one cycle later.
+
+        A queue of their own saves the scales a register in each dequantiser.
+        """
+        members = dict(column_layout(self.parameters).members)
+        scale   = {"scale": members.pop("scale")}
+        return (self._queue(m, "queue", members, self.step_i) if members else None,
+                self._queue(m, "scales", scale, self.step_o))
+
+    def _queue(self, m, name, members, step):
+        """These members of the columns, from a queue that moves on when ``step`` ends a group."""
+        layout = data.ArrayLayout(data.StructLayout(members), self._count)
+        m.submodules[name] = queue = fifo.SyncFIFO(width=layout.size,
+                                                   depth=self.parameters.scale_queue)
+        m.d.comb += [
+            queue.w_data.eq(Cat(column[member] for column in self.columns for member in members)),
+            queue.w_en.eq(self.columns_valid),
+            queue.r_en.eq(step.valid & step.end),
+        ]
+        return data.View(layout, queue.r_data)

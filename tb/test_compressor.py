@@ -30,7 +30,7 @@ class Adders:
         return FullAdder(P, width)
 
 
-def sums(width, addends, values):
+def sums(width, addends, values, rippled=0):
     """Totals of a heap for each row of ``values``, and the widths of its blocks of adders.
 
     Parameters
@@ -41,6 +41,8 @@ def sums(width, addends, values):
         Width, whether it is signed, shift, and whether it is subtracted, of each addend.
     values : list of list of int
         Values of the addends.
+    rippled : int
+        Lowest bits that are added by full adders.
     """
     m, adders, heap = Module(), Adders(), BitHeap(width)
     inputs = [Signal(Shape(bits, is_signed), name=f"i{index}")
@@ -48,7 +50,7 @@ def sums(width, addends, values):
     for signal, (_, _, shift, negative) in zip(inputs, addends, strict=True):
         heap.add(signal, shift=shift, negative=negative)
     output = Signal(width)
-    m.d.comb += output.eq(heap.total(m, adders))
+    m.d.comb += output.eq(heap.total(m, adders, rippled=rippled))
     totals = []
 
     async def drive(ctx):
@@ -86,10 +88,10 @@ def heaps(draw):
     return width, addends, [[low for low, _ in ends], [high for _, high in ends], *map(list, rows)]
 
 
-@given(heaps())
-def test_totals_are_sums(case):
+@given(heaps(), st.integers(0, 20))
+def test_totals_are_sums(case, rippled):
     width, addends, values = case
-    totals, _ = sums(width, addends, values)
+    totals, _ = sums(width, addends, values, min(rippled, width))
     assert totals == [expected(width, addends, row) for row in values]
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from golden.parameters import ArrayParameters
-from hdl.dequantiser import Dequantiser
 from hdl.export import verilog
+from tb.column import Column
 from tb.packed import Packed
 from tb.runner import simulate
 
@@ -53,7 +53,7 @@ QUICK = ["x_scale_bf16", "x_zero_int8", "joined_both", "e8m0", "shift", "mx_alig
 
 def check(parameters, count):
     """Run the bench on ``count`` sums."""
-    block = Packed(Dequantiser(parameters))
+    block = Packed(Column(parameters))
     assert simulate(verilog(block), block.module, "tb.bench_dequantiser", inputs=block.inputs,
                     parameters=parameters.to_dict(), count=count) == 1
 
