@@ -94,7 +94,7 @@ def table(reports: list[dict]) -> str:
         cells = [report["set"]["name"], f"{array['macs']:,}",
                  f"{(array['gates'] - array['memory_gates']) / 1000:.1f}",
                  f"{array['memory_gates'] / 1000:.1f}"]
-        energies = [tile["fj_per_mac"]["real"] for tile in (ours, int8)]
+        energies = [tile["fj_per_mac"]["fixture"] for tile in (ours, int8)]
         cells += [f"{ours['gates_per_mac']:.1f} ({int8['gates_per_mac']:.1f})",
                   "{:.0f} ({:.0f})".format(*energies),
                   f"{ours['period_ns']:.2f} ({int8['period_ns']:.2f})"]

@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,21 +82,36 @@ class Power:
     ----------
     cycles : float
         Clock cycles of the run.
-    kinds : dict of str to Share
-        By kind, :data:`KINDS`.
-    blocks : dict of str to Share
-        By the path of the block that contains the cell; the top is the empty path. Input
-        capacitance belongs to no block.
+    shares : dict of (str, str) to Share
+        By the path of the block that contains the cell, and kind, of :data:`KINDS`. The top is the
+        empty path, and has the inputs too.
     """
 
     cycles: float
-    kinds: dict[str, Share]
-    blocks: dict[str, Share]
+    shares: dict[tuple[str, str], Share]
+
+    @property
+    def kinds(self) -> dict[str, Share]:
+        """By kind, all :data:`KINDS`."""
+        return dict.fromkeys(KINDS, Share()) | self.parts(lambda _, kind: kind)
+
+    @property
+    def blocks(self) -> dict[str, Share]:
+        """By the path of the block; input capacitance belongs to no block."""
+        parts = self.parts(lambda path, kind: None if kind == "inputs" else path)
+        return {path: share for path, share in parts.items() if path is not None}
+
+    def parts(self, part: Callable[[str, str], Hashable]) -> dict:
+        """By what ``part`` makes of path and kind; the sum of all is the total."""
+        parts = defaultdict(Share)
+        for (path, kind), share in self.shares.items():
+            parts[part(path, kind)] += share
+        return dict(parts)
 
     @property
     def total(self) -> Share:
-        """Sum of all kinds."""
-        return sum(self.kinds.values(), Share())
+        """Sum of all."""
+        return sum(self.shares.values(), Share())
 
     def operation(self, period: float, operations: float) -> float:
         """Energy in fJ of an operation, of which a cycle has ``operations``, period in ns."""
@@ -116,7 +132,8 @@ def estimate(mapping: Mapping, activity: Activity, timing: Timing, clock: str = 
     mapping : Mapping
         Design.
     activity : Activity
-        Of a run on its simulation model. Delays are zero there: glitches are left out.
+        Of a run on its simulation model, or of :func:`synth.simulation.simulate`. Delays are zero
+        there: glitches are left out.
     timing : Timing
         Gives the transition times.
     clock : str
@@ -138,18 +155,17 @@ def estimate(mapping: Mapping, activity: Activity, timing: Timing, clock: str = 
     if missing := sorted(nets - activity.toggles.keys()):
         raise NetlistError(f"Net n{missing[0]} must be in the activity of {netlist.module}")
     model = _Model(mapping, activity, timing, cycles, clock_net)
-    kinds, blocks = defaultdict(Share), defaultdict(Share)
+    found = defaultdict(Share)
     groups = defaultdict(list)
     for instance in netlist.instances:
         groups[instance.cell.name].append(instance)
     for instances in groups.values():
         for instance, shares in zip(instances, model.shares(instances), strict=True):
             for kind, share in shares:
-                kinds[kind] += share
-                blocks[instance.name.rpartition(".")[0]] += share
+                found[instance.name.rpartition(".")[0], kind] += share
     for net in set(netlist.port_nets("input")) - {clock_net}:
-        kinds["inputs"] += Share(switching=model.switching(net))
-    return Power(cycles, {kind: kinds[kind] for kind in KINDS}, dict(blocks))
+        found["", "inputs"] += Share(switching=model.switching(net))
+    return Power(cycles, dict(found))
 
 
 class _Model:

@@ -2,14 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from golden.parameters import SETS
 from scripts import netlist_sim, sizes, synth
+from scripts.operands import KINDS
 from synth.mapping import simulation_model
 from tb import runner
-from tb.random_layer import steps
 
 TINY = SETS["tiny"]
 
@@ -41,8 +40,20 @@ def check_tiles(report):
         steps = tile["critical_path"]["steps"]
         assert tile["period_ns"] >= tile["critical_path"]["delay_ns"] > steps[-1]["arrival_ns"] > 0
         energies = tile["fj_per_mac"]
-        assert 0 < 2 * energies["zero"] < energies["real"] < energies["random"]
-        assert sum(tile["kinds_fj_per_mac"]["real"].values()) == pytest.approx(energies["real"])
+        check_order(energies)
+        for kind, energy in energies.items():
+            assert sum(tile["parts_fj_per_mac"][kind].values()) == pytest.approx(energy)
+        assert sum(tile["parts_gates_per_mac"].values()) == pytest.approx(tile["gates_per_mac"])
+        assert tile["parts_fj_per_mac"].keys() == energies.keys() == KINDS.keys()
+        assert set(tile["parts_fj_per_mac"]["zero"]) == set(synth.PARTS)
+
+
+def check_order(energies):
+    """Energies respond as they must; a layer's lie between those of held and of uniform codes."""
+    layers = [energies[kind] for kind in ("gaussian", "heavy", "fixture")]
+    assert 0 < energies["zero"] < 0.9 * energies["constant"]
+    assert energies["constant"] < 0.8 * min(layers)
+    assert max(layers) < energies["random"]
 
 
 def test_shift_element_is_smaller_than_int4(tmp_path):
@@ -107,20 +118,6 @@ def test_table_of_sizes_takes_no_report_of_another_design(report, tmp_path, monk
         made.clear()
         sizes.main(readme, tmp_path)
         assert len(made) == expected
-
-
-@pytest.mark.parametrize("parameters", [TINY, TINY.baseline(), *SETS.values()],
-                         ids=lambda parameters: parameters.name)
-def test_real_operands_are_a_layers_codes(parameters):
-    x, w = synth.operands(parameters, "real")
-    assert x.shape == (synth.CYCLES, parameters.tile_rows, parameters.lanes)
-    assert w.shape == (synth.CYCLES, parameters.tile_columns, parameters.lanes)
-    x, w = steps(parameters.x_format, x), steps(parameters.w_format, w)
-    for values, fmt in ((x, parameters.x_format), (w, parameters.w_format)):
-        assert fmt.low <= values.min() < values.max() <= fmt.high
-    # Codes of a quantised layer bunch in the middle; uniform ones would spread twice as far.
-    spread = np.std(w) / (parameters.w_format.high - parameters.w_format.low)
-    assert spread < 0.9 / np.sqrt(12)
 
 
 @pytest.mark.full
