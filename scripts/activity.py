@@ -5,13 +5,15 @@ from numpy.typing import NDArray
 
 from golden.formats import FORMATS
 from golden.parameters import ArrayParameters
+from golden.rival_parameters import RivalParameters
 from scripts.operands import STREAMS, Sums, operands, sums, warm_up
 from synth.mapping import Mapping
 from synth.power import Activity
 from synth.simulation import simulate
+from tb.runner import SimulationError
 from tb.tile_driver import LATENCY, expected
 
-__all__ = ["ActivityError", "bits", "check", "dequantiser_activity", "tile_activity",
+__all__ = ["bits", "check", "dequantiser_activity", "element_activity", "tile_activity",
            "with_reset"]
 
 #: Cycles of reset.
@@ -21,17 +23,13 @@ RESET = 2
 GROUPS, OUTPUTS = 8, 3
 
 
-class ActivityError(AssertionError):
-    """A netlist does not compute what it must."""
-
-
 def tile_activity(mapping: Mapping, parameters: ArrayParameters, kind: str,
                   streams: int = STREAMS) -> Activity:
     """Activity of a tile on operands of a kind, groups without a bubble, zeros from above.
 
     Raises
     ------
-    ActivityError
+    SimulationError
         If a sum differs from numpy's.
     """
     p = parameters
@@ -52,6 +50,31 @@ def tile_activity(mapping: Mapping, parameters: ArrayParameters, kind: str,
     return activity
 
 
+def element_activity(mapping: Mapping, parameters: RivalParameters, kind: str,
+                     streams: int = STREAMS) -> Activity:
+    """Activity of the int8 element on operands of a kind, groups without a bubble.
+
+    Raises
+    ------
+    SimulationError
+        If a sum differs from numpy's.
+    """
+    p = ArrayParameters(name=parameters.name, w="int8", mac="product", lanes=1, tile_rows=1,
+                        tile_columns=1, group=parameters.group)
+    x, w = (codes.reshape(-1, streams) for codes in operands(p, kind, streams))
+    last = np.arange(len(x)) % p.beats == p.beats - 1
+    outputs, activity = simulate(mapping.netlist, with_reset({
+        "x_i": bits(x, p.x_format.bits),
+        "w_i": bits(w, p.w_format.bits),
+        "last_i": np.repeat(last, streams).reshape(-1, streams, 1),
+    }), measured=len(x) - warm_up(p))
+    totals = (p.x_format.decode(x) * p.w_format.decode(w)).reshape(-1, p.beats, streams).sum(axis=1)
+    # The accumulator holds a sum two cycles after its last operands; the last is not seen.
+    shown = outputs["drain_o"][RESET + 2:][last[:-2]]
+    check(mapping, shown, bits(totals.astype(np.int64)[:len(shown)], p.sum_bits))
+    return activity
+
+
 def dequantiser_activity(mapping: Mapping, parameters: ArrayParameters, kind: str,
                          streams: int = STREAMS) -> Activity:
     """Activity of a column's dequantiser that takes a sum in each cycle, of all rows in turn.
@@ -60,7 +83,7 @@ def dequantiser_activity(mapping: Mapping, parameters: ArrayParameters, kind: st
 
     Raises
     ------
-    ActivityError
+    SimulationError
         If an accumulator differs from numpy's.
     """
     p = parameters
@@ -123,4 +146,4 @@ def check(mapping: Mapping, actual: NDArray[np.bool_], wanted: NDArray[np.bool_]
     """Refuse a netlist whose outputs are not those that are wanted."""
     bad = np.argwhere((actual != wanted).any(axis=-1))
     if bad.size:
-        raise ActivityError(f"Netlist of {mapping.top} is wrong in cycle {bad[0, 0]}")
+        raise SimulationError(f"Netlist of {mapping.top} is wrong in cycle {bad[0, 0]}")

@@ -3,7 +3,7 @@
 import json
 import platform
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -23,8 +23,8 @@ from synth.power import Power, Share, estimate
 from synth.timing import Path as TimingPath
 from synth.timing import Timing, analyse
 
-__all__ = ["PARTS", "Tile", "main", "library_of", "mapped", "measure", "library_facts", "tools",
-           "critical_path"]
+__all__ = ["LEFT_OUT", "PARTS", "Tile", "areas", "tile_part", "main", "library_of", "mapped",
+           "measure", "library_facts", "tools", "critical_path"]
 
 #: Parts of a tile, and what they are.
 PARTS = {
@@ -72,21 +72,26 @@ class Tile:
 
     def energies(self, kind: str, period: float) -> dict[str, float]:
         """The same by part, of :data:`PARTS`."""
-        parts = self.powers[kind].parts(_part)
+        parts = self.powers[kind].parts(tile_part)
         return {part: parts.get(part, Share()).energy(period) / self.macs for part in PARTS}
 
     def areas(self) -> dict[str, float]:
-        """Gate equivalents per MAC of the parts, of :data:`PARTS`, that have an area."""
-        areas = defaultdict(float)
-        for instance in self.mapping.netlist.instances:
-            kind = "sequential" if instance.cell.register else "combinational"
-            areas[_part(instance.name.rpartition(".")[0], kind)] += instance.cell.area
-        return {part: self.mapping.gates(areas[part]) / self.macs for part in PARTS
-                if part in areas}
+        """Gate equivalents per MAC of the parts that have an area."""
+        return {part: self.mapping.gates(area) / self.macs
+                for part, area in areas(self.mapping, tile_part).items()}
 
 
-def _part(path: str, kind: str) -> str:
-    """Part that cells in a block belong to, or their clock pins, or inputs."""
+def areas(mapping: Mapping, part: Callable[[str, str], str]) -> dict[str, float]:
+    """Areas in um2 by what ``part`` makes of a block's path and a cell's kind."""
+    found = defaultdict(float)
+    for instance in mapping.netlist.instances:
+        kind = "sequential" if instance.cell.register else "combinational"
+        found[part(instance.name.rpartition(".")[0], kind)] += instance.cell.area
+    return dict(found)
+
+
+def tile_part(path: str, kind: str) -> str:
+    """Part of :data:`PARTS` of the cells in a block of a tile, of their clock pins, or inputs."""
     if kind in ("clock", "inputs"):
         return {"clock": "clock pins", "inputs": "inputs"}[kind]
     if not path.startswith("pe_"):
@@ -154,7 +159,7 @@ def measure(parameters: ArrayParameters, library: Library, output: Path, *,
 
     Raises
     ------
-    ActivityError
+    SimulationError
         If a sum of the netlist differs from numpy's.
     """
     mapping = mapped(parameters, "tile", library, output, delay=delay)

@@ -9,7 +9,7 @@ from golden.parameters import SETS, ArrayParameters
 from hdl.dequantiser import Dequantiser
 from hdl.export import export
 from scripts import synth
-from scripts.activity import ActivityError, bits, dequantiser_activity, tile_activity
+from scripts.activity import bits, dequantiser_activity, tile_activity
 from synth.liberty import Library
 from synth.mapping import simulation_model, synthesise
 from synth.netlist import Instance, Netlist, NetlistError
@@ -98,7 +98,8 @@ def test_a_wrong_tile_is_found(element, tmp_path):
     path.write_text(json.dumps(description))
     wrong = Netlist.load(path, element.top, element.library)
     object.__setattr__(element, "netlist", wrong)
-    with pytest.raises(ActivityError, match=r"^Netlist of mixpe_element_tile is wrong in cycle \d"):
+    message = r"^Netlist of mixpe_element_tile is wrong in cycle \d"
+    with pytest.raises(runner.SimulationError, match=message):
         tile_activity(element, ELEMENT, "random", streams=2)
 
 
@@ -115,7 +116,7 @@ def test_accumulators_of_a_dequantiser_are_checked(parameters, tmp_path, monkeyp
     dequantiser_activity(mapping, parameters, "heavy", streams=2)
     monkeypatch.setattr("scripts.activity._accumulators", lambda p, taken: (
         np.zeros(taken.sum.shape, dtype=np.uint32)))
-    with pytest.raises(ActivityError):
+    with pytest.raises(runner.SimulationError):
         dequantiser_activity(mapping, parameters, "heavy", streams=2)
 
 
