@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
-.PHONY: help setup sim test test-full verilog synth netlist-sim sets sizes figures formats \
+.PHONY: help setup sim test test-full verilog synth bench netlist-sim sets sizes figures formats \
         registers lint clean distclean
 
 help:         ## Show this list
@@ -40,13 +40,16 @@ verilog: setup  ## Write the Verilog of SET to build/verilog
 synth: setup  ## Area, timing and power of SET's tile or softmax unit and its rivals [LIBERTY]
 	@$(MIXPE) synth --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)")
 
+bench: setup  ## Measure every tile and rival in one run: ratios against targets, and plots [LIBERTY]
+	@$(MIXPE) bench $(if $(LIBERTY),--liberty "$(LIBERTY)") --workers $(WORKERS)
+
 netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
 	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"
 
 sets: setup   ## List the parameter sets
 	@$(MIXPE) sets
 
-sizes: setup  ## Renew the table of sizes in README.md
+sizes: setup  ## Renew the tables of sizes and ratios in README.md and docs/bench.md
 	@$(MIXPE) sizes
 
 figures: setup  ## Renew the drawings in docs/figures

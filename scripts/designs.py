@@ -17,7 +17,7 @@ from synth.mapping import synthesise
 from synth.power import Share, estimate
 from synth.timing import analyse
 
-__all__ = ["BLOCKS", "LANES", "SIZES", "Design", "Measured", "designs", "measure"]
+__all__ = ["ARRAYS", "BLOCKS", "LANES", "SIZES", "Design", "Measured", "designs", "measure"]
 
 #: What a design can be, and what is mapped of it.
 BLOCKS = {
@@ -30,6 +30,9 @@ BLOCKS = {
 #: Rows and columns of the tiles, and their lanes.
 SIZES = (2, 4, 8)
 LANES = 16
+
+#: Sets whose whole array is mapped.
+ARRAYS = ("paper", "edge", "fpga")
 
 #: Parts of a design that is no tile.
 LOGIC, REGISTERS, MEMORY = "multiply and add", "registers", "accumulator memory"
@@ -164,8 +167,9 @@ def designs(sizes: tuple[int, ...] = SIZES, lanes: int = LANES) -> list[Design]:
     found.append(Design("W4A16 float 2x4x8", "W4A16 float", "tile",
                         SETS["w4a16"].replace(name="w4a16_tile")))
     column = ArrayParameters(name="column", lanes=lanes, tile_columns=1,
-                             tile_rows=min(128 // lanes, 64))
+                             tile_rows=min(128 // lanes, 8))
     found.append(Design("dequantiser, G = 128", "dequantiser", "dequantiser", column, every))
+    found += [Design(f"array {name}", "array", "array", SETS[name]) for name in ARRAYS]
     for name, p in RIVALS.items():
         label = {"int8_pe": "INT8 PE", "fp16_fma": "FP16 FMA",
                  "fp16_fma_fp32": "FP16 FMA, FP32 sums",
@@ -227,7 +231,7 @@ _ACTIVITIES = {"tile": tile_activity, "element": element_activity,
 
 def _part(memories: set[str], path: str, kind: str) -> str:
     """Part of a design that is no tile, for cells in a block, their clock pins, or inputs."""
-    if path.partition(".")[0] in memories or path.rpartition(".")[2] in memories:
+    if not memories.isdisjoint(path.split(".")):
         return MEMORY
     return {"combinational": LOGIC, "sequential": REGISTERS, "clock": "clock pins",
             "inputs": "inputs"}[kind]

