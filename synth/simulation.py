@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 import numpy as np
 from numpy.typing import NDArray
 
+from synth.liberty import Cell, Register
 from synth.netlist import Instance, Netlist, NetlistError
 from synth.power import Activity
 
@@ -28,7 +29,7 @@ def simulate(netlist: Netlist, inputs: Mapping[str, NDArray[np.bool_]], *, measu
     inputs : mapping of str to ndarray of bool, shape (cycles, streams, bits)
         Values of each input port but the clock, the lowest bit first.
     measured : int
-        Cycles, the last ones, whose activity counts.
+        Cycles, the last ones, whose activity counts; with all of them no edge leads to the first.
     clock : str
         Port of the clock of all registers.
 
@@ -82,7 +83,7 @@ def simulate(netlist: Netlist, inputs: Mapping[str, NDArray[np.bool_]], *, measu
 class _Group:
     """Instances of one cell whose inputs are known at the same time; places of their nets."""
 
-    cell: object
+    cell: Cell
     inputs: dict[str, NDArray[np.intp]]
     outputs: dict[str, NDArray[np.intp]]
 
@@ -123,8 +124,7 @@ class _Model:
         for group, state in zip(self._registers, self._states, strict=True):
             register = group.cell.register
             values = {pin: self.values[places] for pin, places in group.inputs.items()}
-            states.append(register.next.table(values | {register.state: state,
-                                                        register.complement: ~state}))
+            states.append(register.next.table(values | _state(register, state)))
         self._states = states
         self._show()
 
@@ -134,7 +134,7 @@ class _Model:
             register = group.cell.register
             for pin, places in group.outputs.items():
                 self.values[places] = group.cell.pins[pin].function.table(
-                    {register.state: state, register.complement: ~state})
+                    _state(register, state))
 
     def _of(self, bit) -> int:
         """Place of a net, or of a constant; an undefined one is 0."""
@@ -149,6 +149,11 @@ class _Model:
                             if pin in instance.nets or pin in instance.constants
                             else self._nowhere for instance in instances])
              for pin in pins} for pins in (cell.inputs, cell.outputs)))
+
+
+def _state(register: Register, state: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+    """Value of each name of a register's state."""
+    return {register.state: state, register.complement: ~state}
 
 
 def _by_cell(instances: list[Instance]) -> list[list[Instance]]:

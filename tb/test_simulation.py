@@ -64,6 +64,22 @@ def test_products_of_all_streams(multiplier):
         assert activity.high[net] == pytest.approx(codes[1:].mean())
 
 
+def test_constants_and_complements():
+    cells = Library.load().cells
+    ports = {"clk": ("input", [2]), "x": ("input", [3]), "y": ("output", [9, 10, "1", "0"])}
+    netlist = Netlist("hand", ports, [
+        Instance("gate", cells["NAND2_X1"], {"A1": 3, "ZN": 9}, {"A2": "1"}),
+        Instance("register", cells["DFF_X1"], {"CK": 2, "D": 3, "QN": 10}, {})])
+    x = np.random.default_rng(1).integers(0, 2, (9, 5, 1)).astype(bool)
+    outputs, activity = simulate(netlist, {"x": x}, measured=9)
+    np.testing.assert_array_equal(outputs["y"][1:, :, 0], ~x[1:, :, 0])
+    np.testing.assert_array_equal(outputs["y"][1:, :, 1], ~x[:-1, :, 0])
+    assert outputs["y"][:, :, 2].all()
+    assert not outputs["y"][:, :, 3].any()
+    # Before the first cycle nothing is known, so that no edge leads to it.
+    assert activity.toggles[3] == np.count_nonzero(np.diff(x, axis=0))
+
+
 def test_same_edges_as_verilator(multiplier, tmp_path, monkeypatch):
     (tmp_path / "bench_given.py").write_text(BENCH)
     monkeypatch.syspath_prepend(tmp_path)
