@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from golden.base_parameters import BaseParameters
 from golden.formats import FORMATS, Format, signed_bits
-from golden.parameters import ACCUMULATE_LOOP, ArrayParameters
+from golden.parameters import ArrayParameters
 
 __all__ = ["RivalParameters", "KINDS", "RIVAL_CHOICES", "RIVAL_RANGES", "RIVALS", "LENGTH"]
 

@@ -89,6 +89,7 @@ def dot(parameters: RivalParameters, x: ArrayLike, w: ArrayLike) -> NDArray[np.i
     Parameters
     ----------
     parameters : RivalParameters
+        Has the accumulators.
     x : array_like of int, shape (..., M, K)
         Codes of ``x_format``.
     w : array_like of int, shape (..., K, N)

@@ -20,8 +20,8 @@ PACKAGES = ["golden", "hdl", "synth", "scripts", "tb"]
 ALLOWED = {
     "golden":  ["golden", "numpy"],
     "hdl":     ["hdl", "amaranth", "golden.base_parameters", "golden.formats",
-                "golden.parameters", "golden.registers", "golden.softmax_parameters",
-                "golden.values_parameters"],
+                "golden.parameters", "golden.registers", "golden.rival_parameters",
+                "golden.softmax_parameters", "golden.values_parameters"],
     "synth":   ["synth", "hdl.yosys", "numpy"],
     "scripts": None,
     "tb":      None,
@@ -30,6 +30,8 @@ ALLOWED = {
 #: Modules that others rely on to be leaves.
 LEAVES = {"golden/formats.py": ["numpy"], "golden/base_parameters.py": [],
           "golden/parameters.py": ["golden.base_parameters", "golden.formats"],
+          "golden/rival_parameters.py": ["golden.base_parameters", "golden.formats",
+                                         "golden.parameters"],
           "golden/softmax_parameters.py": ["golden.base_parameters", "golden.formats"],
           "golden/values_parameters.py": ["golden.base_parameters", "golden.formats",
                                           "golden.parameters"],

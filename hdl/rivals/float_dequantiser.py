@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from golden.rival_parameters import RivalParameters
 from hdl import float32
 from hdl.block import Block
+from hdl.compressor import BitHeap, FullAdders
 from hdl.float32 import named
 from hdl.rivals.factor import FP16, SIGNIFICAND
 
@@ -35,6 +36,7 @@ class FloatDequantiser(Block):
     """
 
     def __init__(self, parameters: RivalParameters):
+        self._adders = FullAdders(parameters)
         p = parameters
         super().__init__(parameters, "dequantiser", {
             "code":  In(p.w_format.bits),
@@ -43,6 +45,11 @@ class FloatDequantiser(Block):
             "w":     Out(p.factor_format.bits),
         })
 
+    @property
+    def uses(self) -> "tuple[Block, ...]":
+        """Adders."""
+        return tuple(self._adders.blocks.values())
+
     def elaborate(self, platform):
         m = Module()
         fmt = self.parameters.w_format
@@ -50,9 +57,8 @@ class FloatDequantiser(Block):
         scale     = float32.unpack(m, self.scale, FP16)
         offset    = named(m, "offset", (self.code - self.zero).as_signed())
         negative  = offset[-1]
-        magnitude = named(m, "magnitude", Mux(negative, -offset, offset)[:fmt.max_zero.bit_length()])
-        highest   = fmt.max_zero * ((1 << SIGNIFICAND) - 1)
-        product   = named(m, "product", (magnitude * scale.significand)[:highest.bit_length()])
+        magnitude = named(m, "magnitude", Mux(negative, -offset, offset)[:fmt.zero_bits])
+        product   = named(m, "product", self._product(m, magnitude, scale.significand))
 
         # The product's leading one goes to the top; not further than a subnormal number's place.
         levels = len(product) - SIGNIFICAND
@@ -77,3 +83,13 @@ class FloatDequantiser(Block):
             (negative ^ scale.sign) & ~nan))
 
         return m
+
+    def _product(self, m, magnitude, significand):
+        """Product by shift and add; the magnitude's highest bit excludes all others."""
+        largest = self.parameters.w_format.max_zero
+        heap = BitHeap((largest * ((1 << SIGNIFICAND) - 1)).bit_length())
+        *rows, top = [Mux(bit, significand, 0).shift_left(place)
+                      for place, bit in enumerate(magnitude)]
+        for row in (*rows[:-1], rows[-1] | top):
+            heap.add(row)
+        return heap.total(m, self._adders)

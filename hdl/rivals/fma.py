@@ -1,11 +1,15 @@
 """Fused multiply-add of fp16 factors."""
 
+from itertools import zip_longest
+
 from amaranth import *
 from amaranth.lib.wiring import In, Out
 
 from golden.rival_parameters import RivalParameters
 from hdl import float32
 from hdl.block import Block
+from hdl.compressor import BitHeap, FullAdders
+from hdl.exact import booth_digits
 from hdl.float32 import named
 from hdl.rivals.factor import FP16, LOWEST, SIGNIFICAND, factor_layout
 
@@ -46,6 +50,7 @@ class FusedMultiplyAdd(Block):
     """
 
     def __init__(self, parameters: RivalParameters):
+        self._adders = FullAdders(parameters)
         self._format = parameters.acc_format
         self._normal = parameters.acc == "fp32"
         super().__init__(parameters, "fma", {
@@ -54,6 +59,11 @@ class FusedMultiplyAdd(Block):
             "acc":   In(self._format.bits),
             "total": Out(self._format.bits),
         })
+
+    @property
+    def uses(self) -> "tuple[Block, ...]":
+        """Adders."""
+        return tuple(self._adders.blocks.values())
 
     def elaborate(self, platform):
         m = Module()
@@ -86,11 +96,11 @@ class FusedMultiplyAdd(Block):
     def _aligned(self, m, acc, absent):
         """Exponent of the higher addend's top bit, whether that is acc, and both as words."""
         fmt, below = self._format, _BELOW[self._format.name]
-        product = named(m, "product", self.x.significand * self.w.significand)
+        product = named(m, "product", self._product(m))
         width   = len(product) + below
         # The product's highest bit weighs twice the product of the leading ones.
         offset   = fmt.bias - 2 * (FP16.bias + LOWEST * self._normal) + 1
-        exponent = named(m, "exponent", (self.x.exponent + self.w.exponent + offset).as_signed())
+        exponent = named(m, "exponent", self.x.exponent + self.w.exponent + offset)
         distance = named(m, "distance", exponent - acc.scale)
         # A product of 0 has no exponent.
         swap = named(m, "swap", distance[-1] | absent)
@@ -100,7 +110,23 @@ class FusedMultiplyAdd(Block):
         big    = named(m, "big", Mux(swap, addend, Cat(C(0, below), product)))
         small  = named(m, "small", Mux(swap, Cat(C(0, below - 1), product, C(0, 1)), addend))
         small  = float32.shift_right(m, small, distance[:-1] ^ swap.replicate(len(distance) - 1))
-        return Mux(swap, acc.scale, exponent), swap, big, small
+        highest = max(2**fmt.exp_bits, 2 * (2**FP16.exp_bits + LOWEST * self._normal) + offset) - 1
+        higher  = named(m, "higher", Mux(swap, acc.scale, exponent)[:highest.bit_length()])
+        return higher, swap, big, small
+
+    def _product(self, m):
+        """Product of the significands; Booth digits of one select multiples of the other."""
+        heap = BitHeap(2 * SIGNIFICAND)
+        x, digits = self.x.significand, booth_digits(self.w.significand)
+        for place, digit in enumerate(zip_longest(*digits, fillvalue=C(0))):
+            single, double, minus = digit
+            row = Signal(signed(SIGNIFICAND + 2), name=f"row_{place}")
+            m.d.comb += row.eq((Mux(single, x, 0) | Mux(double, x.shift_left(1), 0))
+                               ^ minus.replicate(len(row)))
+            # The complement lacks one.
+            heap.add(row, shift=2 * place)
+            heap.add(minus, shift=2 * place)
+        return heap.total(m, self._adders)
 
     def _rounded(self, m, word, negative, exponent):
         """Code without its sign, not yet infinite, and whether the word is 0 or -1.
@@ -111,8 +137,7 @@ class FusedMultiplyAdd(Block):
         """
         zeros, none = float32.leading_zeros(m, named(m, "magnitude",
                                                      word ^ negative.replicate(len(word))))
-        exponent = named(m, "top", exponent)
-        shift    = zeros
+        shift = zeros
         if not self._normal:
             # The lowest exponent, 1, is not passed.
             shift = named(m, "shift", Mux(exponent < zeros, exponent, zeros)[:len(zeros)])
