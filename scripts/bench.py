@@ -1,7 +1,6 @@
 """``mixpe bench``: every design and rival measured in one run, and ratios with targets."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -95,7 +94,6 @@ def _measured(pool: ProcessPoolExecutor, flow: str, chosen: list[Design], librar
 
 def _task(design: Design, library: Path, output: Path, delay: float | None) -> Measured:
     """Measure a design in a process of its own."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     return measure(design, Library.load(library), output, delay)
 
 

@@ -45,7 +45,7 @@ def _area(axes, report: dict) -> None:
     for each in report["designs"]:
         if each["name"] == "INT8 PE":
             axes.axhline(each["gates_per_mac"], color="black", linestyle=":", label=each["name"])
-    axes.set(xscale="log", xlabel="MAC per cycle of the tile", ylabel="GE per MAC", ylim=(0, None))
+    axes.set(xlabel="MAC per cycle of the tile", ylabel="GE per MAC", ylim=(0, None))
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

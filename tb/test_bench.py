@@ -14,6 +14,9 @@ from scripts.operands import KINDS
 from scripts.ratios import LAYERS, Ratio, best, ratios
 from synth.power import Share
 
+#: The report is made once.
+pytestmark = pytest.mark.xdist_group("bench")
+
 #: Tiles of one element of two lanes; enough for each ratio.
 FAMILIES = ("W4A8 pair_sum", "W4A8 product", "W3A8 shift", "W4A16 aligned", "INT8 tile", "INT8 PE",
             "dequantiser")
