@@ -24,7 +24,7 @@ GROUPS, OUTPUTS = 8, 3
 
 
 def tile_activity(mapping: Mapping, parameters: ArrayParameters, kind: str,
-                  streams: int = STREAMS) -> Activity:
+                  streams: int | None = None) -> Activity:
     """Activity of a tile on operands of a kind, groups without a bubble, zeros from above.
 
     Raises
@@ -34,6 +34,7 @@ def tile_activity(mapping: Mapping, parameters: ArrayParameters, kind: str,
     """
     p = parameters
     x, w = operands(p, kind, streams)
+    streams = x.shape[1]
     last = np.arange(len(x)) % p.beats == p.beats - 1
     above = np.zeros((len(x), p.tile_columns), dtype=np.int64)
     outputs, activity = simulate(mapping.netlist, with_reset({

@@ -18,9 +18,9 @@ from rich.progress import (
 from rich.table import Table
 
 from scripts.console import console
-from scripts.designs import Design, Measured, designs, measure
+from scripts.designs import LAYERS, Design, Measured, designs, measure
 from scripts.files import write
-from scripts.ratios import LAYERS, Ratio, best, ratios
+from scripts.ratios import Ratio, best, ratios
 from scripts.synth import LEFT_OUT, library_facts, library_of, tools
 from synth.liberty import Library
 

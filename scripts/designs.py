@@ -14,10 +14,11 @@ from scripts.operands import KINDS
 from scripts.synth import areas, tile_part
 from synth.liberty import Library
 from synth.mapping import synthesise
-from synth.power import Share, estimate
+from synth.power import Share, estimates
 from synth.timing import analyse
 
-__all__ = ["ARRAYS", "BLOCKS", "LANES", "SIZES", "Design", "Measured", "designs", "measure"]
+__all__ = ["ARRAYS", "BLOCKS", "LANES", "LAYERS", "SIZES", "Design", "Measured", "designs",
+           "measure"]
 
 #: What a design can be, and what is mapped of it.
 BLOCKS = {
@@ -30,6 +31,12 @@ BLOCKS = {
 #: Rows and columns of the tiles, and their lanes.
 SIZES = (2, 4, 8)
 LANES = 16
+
+#: Largest size of tiles that are simulated on all kinds of operands, and the only kind of others.
+MOST_KINDS, FEW_KINDS = 4, ("fixture",)
+
+#: Operands with the statistics of layers.
+LAYERS = ("gaussian", "heavy", "fixture")
 
 #: Sets whose whole array is mapped.
 ARRAYS = ("paper", "edge", "fpga")
@@ -148,6 +155,7 @@ def designs(sizes: tuple[int, ...] = SIZES, lanes: int = LANES) -> list[Design]:
     every = tuple(KINDS)
     found = []
     for size in sizes:
+        large = size > MOST_KINDS
         shape = {"lanes": lanes, "tile_rows": size, "tile_columns": size}
         label = f"{size}x{size}x{lanes}"
         for mac in MACS:
@@ -155,14 +163,17 @@ def designs(sizes: tuple[int, ...] = SIZES, lanes: int = LANES) -> list[Design]:
                 p = ArrayParameters(name=f"{mac}_{size}x{size}", mac=mac, **shape)
             except ValueError:
                 continue  # floats, or powers of two
-            found.append(Design(f"W4A8 {mac} {label}", f"W4A8 {mac}", "tile", p, every))
+            kinds = every if not large else FEW_KINDS if mac == "product" else LAYERS
+            found.append(Design(f"W4A8 {mac} {label}", f"W4A8 {mac}", "tile", p, kinds))
         baseline = p.replace(name=f"size_{size}x{size}", mac="product").baseline()
-        found.append(Design(f"INT8 tile {label}", "INT8 tile", "tile", baseline, every))
+        found.append(Design(f"INT8 tile {label}", "INT8 tile", "tile", baseline,
+                            FEW_KINDS if large else every))
         shift = p.replace(name=f"shift3_{size}x{size}", w="shift3", mac="shift")
-        found.append(Design(f"W3A8 shift {label}", "W3A8 shift", "tile", shift, every))
+        found.append(Design(f"W3A8 shift {label}", "W3A8 shift", "tile", shift,
+                            FEW_KINDS if large else every))
         aligned = SETS["w4a16_aligned"].replace(name=f"aligned_{size}x{size}", y_lanes=1, **shape)
         found.append(Design(f"W4A16 aligned {label}", "W4A16 aligned", "tile", aligned,
-                            ("gaussian", "fixture")))
+                            FEW_KINDS))
     found += _named({_tile_of(each.parameters) for each in found}, every)
     found.append(Design("W4A16 float 2x4x8", "W4A16 float", "tile",
                         SETS["w4a16"].replace(name="w4a16_tile")))
@@ -218,8 +229,9 @@ def measure(design: Design, library: Library, output: Path,
     memories = {memory.module for memory in mapping.memories}
     part = tile_part if design.block == "tile" else partial(_part, memories)
     gates = {part: mapping.gates(area) / design.macs for part, area in areas(mapping, part).items()}
-    powers = {kind: estimate(mapping, _ACTIVITIES[design.block](mapping, design.parameters, kind),
-                             timing) for kind in (design.kinds if delay is None else ())}
+    activities = {kind: _ACTIVITIES[design.block](mapping, design.parameters, kind)
+                  for kind in (design.kinds if delay is None else ())}
+    powers = estimates(mapping, activities, timing)
     return Measured(design, delay, sha256(verilog.read_bytes()).hexdigest(), gates,
                     gates.pop(MEMORY, 0.0), timing.period,
                     {kind: power.parts(part) for kind, power in powers.items()})

@@ -11,7 +11,7 @@ from golden.quantise import Activations, GroupedWeights, quantise_weights
 from scripts import checkpoint
 from scripts.sim import activations, fitted, quantised_activations
 
-__all__ = ["KINDS", "STREAMS", "Sums", "warm_up", "cycles", "operands", "sums"]
+__all__ = ["KINDS", "STREAMS", "Sums", "warm_up", "cycles", "streams_of", "operands", "sums"]
 
 #: Kinds of operands, and what each is. Activations of the layers have outlier channels.
 KINDS = {
@@ -25,8 +25,11 @@ KINDS = {
 
 FIXTURE = Path(__file__).parent.parent / "tb" / "data" / "awq_gemm.safetensors"
 
-#: Streams that are simulated side by side, each with rows and columns of its own.
+#: Most streams that are simulated side by side, each with rows and columns of its own.
 STREAMS = 32
+
+#: Least streams, and how many elements all streams of a tile have together.
+LEAST_STREAMS, ELEMENTS = 8, 256
 
 #: Least cycles of a stream that are measured.
 MEASURED = 64
@@ -45,8 +48,14 @@ def cycles(parameters: ArrayParameters) -> int:
     return warm_up(parameters) + -(-MEASURED // parameters.beats) * parameters.beats
 
 
+def streams_of(parameters: ArrayParameters) -> int:
+    """Streams of a tile: at least 512 cycles are measured, and fewer of a large one."""
+    elements = parameters.tile_rows * parameters.tile_columns
+    return min(max(ELEMENTS // elements, LEAST_STREAMS), STREAMS)
+
+
 def operands(parameters: ArrayParameters, kind: str,
-             streams: int = STREAMS) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+             streams: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Codes of activations, shape (cycles, streams, R, L), and of weights, with C in place of R.
 
     The same layer in the formats of each set: sets of one shape differ in nothing else. A stream
@@ -59,6 +68,7 @@ def operands(parameters: ArrayParameters, kind: str,
     """
     _check(kind)
     p = parameters
+    streams = streams_of(p) if streams is None else streams
     shapes = [(cycles(p), streams, count, p.lanes) for count in (p.tile_rows, p.tile_columns)]
     rng = np.random.default_rng(1)
     if kind == "zero":

@@ -3,12 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from scripts.designs import Measured
+from scripts.designs import LAYERS, Measured
 
-__all__ = ["LAYERS", "Ratio", "best", "ratios"]
-
-#: Operands with the statistics of layers.
-LAYERS = ("gaussian", "heavy", "fixture")
+__all__ = ["Ratio", "best", "ratios"]
 
 _COMPARISONS = {"<=": lambda a, b: a <= b, ">=": lambda a, b: a >= b, "<": lambda a, b: a < b}
 

@@ -19,7 +19,7 @@ from scripts.files import write
 from scripts.operands import KINDS
 from synth.liberty import DEFAULT, Library
 from synth.mapping import Mapping, synthesise
-from synth.power import Power, Share, estimate
+from synth.power import Power, Share, estimates
 from synth.timing import Path as TimingPath
 from synth.timing import Timing, analyse
 
@@ -164,9 +164,8 @@ def measured_tile(parameters: ArrayParameters, library: Library, output: Path,
     """
     mapping = mapped(parameters, "tile", library, output, delay=delay)
     timing = analyse(mapping.netlist)
-    return Tile(parameters, mapping, timing, {
-        kind: estimate(mapping, tile_activity(mapping, parameters, kind), timing)
-        for kind in kinds})
+    activities = {kind: tile_activity(mapping, parameters, kind) for kind in kinds}
+    return Tile(parameters, mapping, timing, estimates(mapping, activities, timing))
 
 
 def _report(parameters: ArrayParameters, library: Library, array: Mapping, timing: Timing,

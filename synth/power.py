@@ -13,7 +13,7 @@ from synth.mapping import Mapping
 from synth.netlist import NetlistError
 from synth.timing import Timing
 
-__all__ = ["KINDS", "Activity", "Share", "Power", "estimate"]
+__all__ = ["KINDS", "Activity", "Share", "Power", "estimate", "estimates"]
 
 #: What energy is split by: nets and cells of logic, of registers, the clock pins of registers
 #: with their capacitance, and the input capacitance that the surroundings charge.
@@ -76,7 +76,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Power:
-    """Result of :func:`estimate`.
+    """Result of :func:`estimates`.
 
     Parameters
     ----------
@@ -119,7 +119,13 @@ class Power:
 
 
 def estimate(mapping: Mapping, activity: Activity, timing: Timing, clock: str = "clk") -> Power:
-    """Sum the energy of every net and cell.
+    """Sum the energy of every net and cell; :func:`estimates` of one run."""
+    return estimates(mapping, {"": activity}, timing, clock)[""]
+
+
+def estimates(mapping: Mapping, activities: dict[str, Activity], timing: Timing,
+              clock: str = "clk") -> dict[str, Power]:
+    """Sum the energy of every net and cell for each of several runs.
 
     Switching is ½ C V² for each edge of a net, C that of the pins on it. Internal energy is
     interpolated in the ``internal_power`` tables for each edge of a pin; conditional tables are
@@ -131,8 +137,8 @@ def estimate(mapping: Mapping, activity: Activity, timing: Timing, clock: str = 
     ----------
     mapping : Mapping
         Design.
-    activity : Activity
-        Of a run on its simulation model, or of :func:`synth.simulation.simulate`. Delays are zero
+    activities : dict of str to Activity
+        Of runs on its simulation model, or of :func:`synth.simulation.simulate`. Delays are zero
         there: glitches are left out.
     timing : Timing
         Gives the transition times.
@@ -142,37 +148,42 @@ def estimate(mapping: Mapping, activity: Activity, timing: Timing, clock: str = 
     Raises
     ------
     NetlistError
-        If the clock does not tick, or a net is not in the activity.
+        If the clock does not tick, or a net is not in an activity.
     """
     netlist = mapping.netlist
     if clock not in netlist.ports:
         raise NetlistError(f"Clock must be a port of {netlist.module}, not {clock}")
     clock_net, = netlist.ports[clock][1]
-    cycles = activity.toggles.get(clock_net, 0) / 2
-    if not cycles:
-        raise NetlistError(f"Clock {clock} must tick in the run")
-    nets = {net for instance in netlist.instances for net in instance.nets.values()}
-    if missing := sorted(nets - activity.toggles.keys()):
-        raise NetlistError(f"Net n{missing[0]} must be in the activity of {netlist.module}")
-    model = _Model(mapping, activity, timing, cycles, clock_net)
-    found = defaultdict(Share)
     groups = defaultdict(list)
     for instance in netlist.instances:
         groups[instance.cell.name].append(instance)
-    for instances in groups.values():
-        for instance, shares in zip(instances, model.shares(instances), strict=True):
-            for kind, share in shares:
-                found[instance.name.rpartition(".")[0], kind] += share
-    for net in set(netlist.port_nets("input")) - {clock_net}:
-        found["", "inputs"] += Share(switching=model.switching(net))
-    return Power(cycles, dict(found))
+    nets = {net for instance in netlist.instances for net in instance.nets.values()}
+    edges, found = {}, {}
+    for name, activity in activities.items():
+        cycles = activity.toggles.get(clock_net, 0) / 2
+        if not cycles:
+            raise NetlistError(f"Clock {clock} must tick in the run")
+        if missing := sorted(nets - activity.toggles.keys()):
+            raise NetlistError(f"Net n{missing[0]} must be in the activity of {netlist.module}")
+        model = _Model(mapping, activity, timing, cycles, clock_net, edges)
+        shares = defaultdict(Share)
+        for instances in groups.values():
+            for instance, parts in zip(instances, model.shares(instances), strict=True):
+                for kind, share in parts:
+                    shares[instance.name.rpartition(".")[0], kind] += share
+        for net in set(netlist.port_nets("input")) - {clock_net}:
+            shares["", "inputs"] += Share(switching=model.switching(net))
+        found[name] = Power(cycles, dict(shares))
+    return found
 
 
 class _Model:
-    def __init__(self, mapping, activity, timing, cycles, clock_net):
+    """Energies of a run; ``edges`` keeps what does not depend on it, for other runs."""
+
+    def __init__(self, mapping, activity, timing, cycles, clock_net, edges):
         self.netlist, self.library = mapping.netlist, mapping.library
         self.activity, self.timing, self.cycles = activity, timing, cycles
-        self.clock_net = clock_net
+        self.clock_net, self.edges = clock_net, edges
 
     def switching(self, net):
         """Energy of a net in a cycle, fJ."""
@@ -262,8 +273,11 @@ class _Model:
                                        if related in instance.nets else 0.0
                                        for instance in instances]
                 weights.append(weight)
-                results.append([self._edge(energy, instance, pin, related)
-                                for instance in instances])
+                key = cell.name, pin, related, len(results)
+                if key not in self.edges:
+                    self.edges[key] = [self._edge(energy, instance, pin, related)
+                                       for instance in instances]
+                results.append(self.edges[key])
         weights, results = np.array(weights), np.array(results)
         total = (weights * results).sum(axis=0)
         if output:

@@ -9,9 +9,9 @@ import pytest
 
 from golden.parameters import MACS, SETS
 from scripts import bench, sizes
-from scripts.designs import MEMORY, Design, Measured, designs
+from scripts.designs import LAYERS, MEMORY, Design, Measured, designs
 from scripts.operands import KINDS
-from scripts.ratios import LAYERS, Ratio, best, ratios
+from scripts.ratios import Ratio, best, ratios
 from synth.power import Share
 
 #: The report is made once.

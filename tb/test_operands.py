@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from golden.parameters import SETS
-from scripts.operands import KINDS, STREAMS, cycles, operands, sums, warm_up
+from scripts.operands import KINDS, cycles, operands, streams_of, sums, warm_up
 from tb.random_layer import steps
 
 TINY = SETS["tiny"]
@@ -19,9 +19,10 @@ LAYERS = ("gaussian", "heavy", "fixture")
 def test_layers_are_numbers_that_bunch_in_the_middle(parameters, kind):
     p = parameters
     x, w = operands(p, kind)
-    assert x.shape == (cycles(p), STREAMS, p.tile_rows, p.lanes)
-    assert w.shape == (cycles(p), STREAMS, p.tile_columns, p.lanes)
+    assert x.shape == (cycles(p), streams_of(p), p.tile_rows, p.lanes)
+    assert w.shape == (cycles(p), streams_of(p), p.tile_columns, p.lanes)
     assert (cycles(p) - warm_up(p)) % p.beats == 0
+    assert streams_of(p) * (cycles(p) - warm_up(p)) >= 512
     x, w = steps(p.x_format, x), steps(p.w_format, w)
     for values, fmt in ((x, p.x_format), (w, p.w_format)):
         assert fmt.low <= values.min() < values.max() <= fmt.high
