@@ -95,14 +95,14 @@ def test_tables_replace_what_is_between_the_markers(report, tmp_path, monkeypatc
     monkeypatch.setattr(sizes, "MEASURED_SOFTMAX", [])
     paths = [tmp_path / name for name in ("README.md", "bench.md")]
     for path in paths:
-        path.write_text(f"before\n{sizes.BEGIN}old\n{sizes.END}after\n")
+        path.write_text(f"before\n{sizes.BEGIN}stale\n{sizes.END}after\n")
     sizes.main(*paths, tmp_path)
     for path, row in zip(paths, ("| INT8 PE | 1 |", "| order for delay, W4A8 / INT8 tile |"),
                          strict=True):
         text = path.read_text()
         assert text.startswith(f"before\n{sizes.BEGIN}| ratio |")
         assert text.endswith(f"{sizes.END}after\n")
-        assert "old" not in text
+        assert "stale" not in text
         assert text.count(row) == 1
     paths[1].write_text("no markers")
     with pytest.raises(click.UsageError, match=r"bench.md must have the lines"):

@@ -10,7 +10,9 @@ from tb.random_layer import steps
 TINY = SETS["tiny"]
 
 #: All but those of the shortest groups, in which codes spread nearly as uniform ones do.
-PARAMETERS = [SETS["edge"].baseline(), *(each for each in SETS.values() if each != TINY)]
+QUICK = [SETS["edge"].baseline(), *(SETS[name] for name in ("edge", "shift", "w4a16_aligned"))]
+PARAMETERS = [*QUICK, *(pytest.param(each, marks=pytest.mark.full) for each in SETS.values()
+                        if each not in [TINY, *QUICK])]
 LAYERS = ("gaussian", "heavy", "fixture")
 
 
