@@ -177,6 +177,8 @@ def designs(sizes: tuple[int, ...] = SIZES, lanes: int = LANES) -> list[Design]:
     found += _named({_tile_of(each.parameters) for each in found}, every)
     found.append(Design("W4A16 float 2x4x8", "W4A16 float", "tile",
                         SETS["w4a16"].replace(name="w4a16_tile")))
+    shadow = ArrayParameters(name="shadow", mac="product", lanes=1, tile_rows=1, tile_columns=1)
+    found.append(Design("INT8 PE with shadow", "INT8 PE", "tile", shadow.baseline(), every))
     column = ArrayParameters(name="column", lanes=lanes, tile_columns=1,
                              tile_rows=min(128 // lanes, 8))
     found.append(Design("dequantiser, G = 128", "dequantiser", "dequantiser", column, every))
