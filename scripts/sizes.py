@@ -128,7 +128,8 @@ def design_table(report: dict) -> str:
     ours = found[report["best"]]
     chosen = [ours, *(each for family in SHOWN for each in report["designs"]
                       if each["family"] == family and each is not ours
-                      and (each["block"] != "tile" or _shape(each) == _shape(ours)))]
+                      and (each["block"] != "tile" or each["family"] == "INT8 PE"
+                           or _shape(each) == _shape(ours)))]
     lines = []
     for each in chosen:
         energy = each["fj_per_mac"].get("fixture")

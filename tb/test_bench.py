@@ -160,6 +160,7 @@ def test_ratios_of_made_up_designs():
     tiles = [made_up("W", "W4A8 a", 150, 2.0), made_up("P", "W4A8 product", 300, 2.0),
              made_up("S", "W3A8 shift", 140, 2.0), made_up("A", "W4A16 aligned", 250, 2.0),
              made_up("I", "INT8 tile", 500, 2.4), made_up("INT8 PE", "INT8 PE", 750, 1.5),
+             made_up("faster", "INT8 PE", 900, 1.2),
              made_up("dequantiser, G = 128", "dequantiser", 30, 2.0),
              made_up("FP16 FMA", "FP16 FMA", 2000, 4.0)]
     claims = {claim.name: (round(claim.value, 4), claim.met) for claim in ratios(tiles, [])}
@@ -167,7 +168,7 @@ def test_ratios_of_made_up_designs():
     assert claims["energy, W4A8 tile / INT8 PE, heavy"] == (0.2, True)
     assert claims["frequency, W4A8 / INT8 tile"] == (1.2, True)
     assert claims["GE per MAC, dequantiser at G = 128"] == (30, False)
-    assert claims["speed at equal area, W4A8 / INT8 PEs"] == (3.125, False)
+    assert claims["speed at equal area, W4A8 / INT8 PEs"] == (3.0, False)
     assert claims["area, aligned W4A16 tile / FP16 FMA"] == (0.125, False)
     assert claims["order for area, DenseShift / W4A8 tile"] == (0.9333, True)
     assert not any(name.startswith("order for delay") for name in claims)
