@@ -17,7 +17,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
-.PHONY: help setup sim test test-full verilog synth fpga netlist-sim explore sets sizes \
+.PHONY: help setup sim test test-full verilog synth bench fpga netlist-sim explore sets sizes \
         figures formats registers lint clean distclean
 
 help:         ## Show this list
@@ -47,6 +47,9 @@ fpga: SET := $(if $(filter file,$(origin SET)),fpga,$(SET))
 fpga: setup   ## Place and route SET's tile and INT8 tiles of its shape on FAMILY [SEEDS]
 	@$(MIXPE) fpga --set "$(SET)" --family "$(FAMILY)" --seeds "$(SEEDS)" --workers "$(WORKERS)"
 
+bench: setup  ## Measure every tile and rival in one run: ratios against targets, and plots [LIBERTY]
+	@$(MIXPE) bench $(if $(LIBERTY),--liberty "$(LIBERTY)") --workers $(WORKERS)
+
 netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
 	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"
 
@@ -58,7 +61,7 @@ explore: setup  ## Measure the tiles of SWEEP and show the Pareto front, on all 
 sets: setup   ## List the parameter sets
 	@$(MIXPE) sets
 
-sizes: setup  ## Renew the table of sizes in README.md
+sizes: setup  ## Renew the tables of sizes and ratios in README.md and docs/bench.md
 	@$(MIXPE) sizes
 
 figures: setup  ## Renew the drawings in docs/figures

@@ -196,6 +196,20 @@ def fpga(parameters, family, seeds, workers, output):
     fpga.main(parameters, family, seeds, workers, output)
 
 
+@cli.command()
+@click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
+              help="Cell library; NanGate 45 nm if absent.")
+@click.option("--delay-driven/--no-delay-driven", default=True, show_default=True,
+              help="Check the order with cells sized for one delay too.")
+@click.option("--workers", "-j", type=click.IntRange(1, 1024), default=2, show_default=True,
+              help="Processes.")
+@output_option("build")
+def bench(liberty, delay_driven, workers, output):
+    """Measure all designs and rivals in one run and hold their ratios against targets."""
+    from scripts import bench
+    bench.main(liberty, delay_driven, workers, output)
+
+
 @cli.command("netlist-sim")
 @set_option("array", "softmax", "exact_softmax")
 @click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
@@ -210,12 +224,14 @@ def netlist_sim(parameters, liberty, seed):
 
 @cli.command()
 @click.option("--readme", type=click.Path(path_type=Path, dir_okay=False), default="README.md",
-              show_default=True, help="File with the table.")
-@output_option("build/synth")
-def sizes(readme, output):
-    """Renew the table of sizes in README.md from the reports of synth."""
+              show_default=True, help="File with the tables of sizes.")
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+              default="docs/bench.md", show_default=True, help="File with the table of ratios.")
+@output_option("build")
+def sizes(readme, page, output):
+    """Renew the tables of sizes and ratios from the reports of bench and synth."""
     from scripts import sizes
-    sizes.main(readme, output)
+    sizes.main(readme, page, output)
 
 
 @cli.command()

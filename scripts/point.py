@@ -9,18 +9,19 @@ from typing import Any
 
 from golden.parameters import ArrayParameters
 from scripts import synth
+from scripts.operands import operands
 from synth.liberty import Library
 
 __all__ = ["OPERANDS", "RecipeError", "recipe", "tile_digest", "measure"]
 
-#: Kind of operands that energies are measured with, see :func:`scripts.synth.operands`.
-OPERANDS = "real"
+#: Kind of operands that energies are measured with, of :data:`scripts.operands.KINDS`.
+OPERANDS = "fixture"
 
 _ROOT = Path(__file__).parent.parent
 
 #: Files that decide how a tile is measured. Its Verilog and its operands are digested themselves.
-_SOURCES = ("hdl/yosys.py", "synth/*.py", "scripts/point.py", "scripts/synth.py", "tb/runner.py",
-            "tb/bench_tile.py", "tb/tile_driver.py", "tb/settings.py")
+_SOURCES = ("hdl/yosys.py", "synth/*.py", "scripts/point.py", "scripts/synth.py",
+            "scripts/activity.py")
 
 
 class RecipeError(RuntimeError):
@@ -64,7 +65,7 @@ def tile_digest(values: dict[str, Any], power: bool, expected: str) -> str:
     digest = sha256("\n".join(lines).encode())
     if power:
         digest.update(repr((OPERANDS, parameters.beats)).encode())
-        for codes in synth.operands(parameters, OPERANDS):
+        for codes in operands(parameters, OPERANDS):
             digest.update(repr(codes.shape).encode() + codes.astype("<i8").tobytes())
     return digest.hexdigest()
 
@@ -111,8 +112,7 @@ def measure(values: dict[str, Any], period: float | None, power: bool, liberty: 
     library = _library(liberty, scratch)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="point-") as folder:
         tile = synth.measured_tile(ArrayParameters.from_dict(values), library, Path(folder),
-                                   (OPERANDS,) if power else (), delay=period,
-                                   simulations=Path(folder))
+                                   (OPERANDS,) if power else (), delay=period)
     least = tile.timing.period
     return {"um2": tile.mapping.area, "macs": tile.macs, "gates_per_mac": tile.gates,
             "pe_gates_per_mac": tile.element_gates,

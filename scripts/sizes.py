@@ -1,4 +1,4 @@
-"""``mixpe sizes``: the tables of sizes in README.md, from the reports of ``mixpe synth``."""
+"""``mixpe sizes``: the tables of sizes and ratios in the documents, from ``mixpe bench``."""
 
 import json
 from hashlib import sha256
@@ -6,69 +6,73 @@ from pathlib import Path
 
 import click
 
-from golden.parameters import SETS, ArrayParameters
 from golden.softmax_parameters import SOFTMAX_SETS, SoftmaxParameters
-from scripts import softmax_synth, synth
+from scripts import bench, softmax_synth, synth
 from scripts.console import console
+from scripts.designs import designs
 from scripts.files import write
 from synth.liberty import DEFAULT
 
-__all__ = ["main", "table", "softmax_table"]
+__all__ = ["main", "ratio_table", "design_table", "claim_table", "softmax_table"]
 
-#: Sets of the table; all have the same formats.
-MEASURED = tuple(SETS[name] for name in ("tiny", "paper", "edge", "fpga"))
-
-#: Softmax sets of the other table, each with its rival.
+#: Softmax sets of the softmax table, each with its rival.
 MEASURED_SOFTMAX = (SOFTMAX_SETS["attention"],)
 
 BEGIN, END = "<!-- sizes: begin -->\n", "<!-- sizes: end -->\n"
 
-_HEAD = """\
-| set | MAC per cycle | array, kGE | memories, kGE | tile, GE per MAC | fJ per MAC | period, ns |
-|---|--:|--:|--:|--:|--:|--:|
-"""
+#: Designs of README.md besides the best tile, by family; of a family of tiles those of its shape.
+SHOWN = ("W4A8 shift_add", "W4A8 product", "W3A8 shift", "W4A16 aligned", "INT8 tile", "INT8 PE",
+         "FP16 FMA", "dequantiser", "array")
 
 
-def main(readme: Path, output: Path) -> None:
-    """Replace the tables between the markers of ``readme``; make the reports that are missing.
+def main(readme: Path, page: Path, output: Path) -> None:
+    """Replace the tables between the markers of both files; make the reports that are missing.
 
     Raises
     ------
     click.UsageError
         If the markers are not there.
     """
-    text = readme.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise click.UsageError(f"{readme} must have the lines {BEGIN.strip()} and {END.strip()}")
-    tables = table([_report(parameters, output) for parameters in MEASURED])
-    tables += "".join(softmax_table(_report(parameters, output)) for parameters in MEASURED_SOFTMAX)
-    before, _, rest = text.partition(BEGIN)
-    write(readme, before + BEGIN + tables + END + rest.partition(END)[2])
-    console.print(f"Written to {readme}")
+    texts = {path: path.read_text(encoding="utf-8") for path in (readme, page)}
+    for path, text in texts.items():
+        if BEGIN not in text or END not in text:
+            raise click.UsageError(f"{path} must have the lines {BEGIN.strip()} and {END.strip()}")
+    report = _bench(output)
+    softmax = "".join(softmax_table(_softmax(parameters, output / "synth"))
+                      for parameters in MEASURED_SOFTMAX)
+    tables = {readme: ratio_table(report) + design_table(report) + softmax,
+              page: claim_table(report)}
+    for path, text in texts.items():
+        before, _, rest = text.partition(BEGIN)
+        write(path, before + BEGIN + tables[path] + END + rest.partition(END)[2])
+        console.print(f"Written to {path}")
 
 
-def _report(parameters: ArrayParameters | SoftmaxParameters, output: Path) -> dict:
-    """Report of a set, made anew if none is there that says what a new one would."""
-    path = output / f"{parameters.name}.json"
-    command, usable = ((synth, _usable) if isinstance(parameters, ArrayParameters)
-                       else (softmax_synth, _usable_softmax))
+def _bench(output: Path) -> dict:
+    """Report of the bench, made anew if none is there that says what a new one would."""
     try:
-        report = json.loads(path.read_text())
+        report = json.loads((output / "bench.json").read_text())
+        known = {each["name"]: each["verilog_sha256"] for each in report["designs"]}
         if (report["library"]["name"] == DEFAULT.name and report["tools"] == synth.tools()
-                and usable(report, parameters)):
+                and known == {design.name: design.digest for design in designs()}):
             return report
     except (OSError, ValueError, KeyError):
         pass
-    command.main(parameters, None, True, output)
+    return bench.main(None, True, 2, output)
+
+
+def _softmax(parameters: SoftmaxParameters, output: Path) -> dict:
+    """Report of a softmax set, made anew if need be."""
+    path = output / f"{parameters.name}.json"
+    try:
+        report = json.loads(path.read_text())
+        if (report["library"]["name"] == DEFAULT.name and report["tools"] == synth.tools()
+                and _usable_softmax(report, parameters)):
+            return report
+    except (OSError, ValueError, KeyError):
+        pass
+    softmax_synth.main(parameters, None, True, output)
     return json.loads(path.read_text())
-
-
-def _usable(report: dict, parameters: ArrayParameters) -> bool:
-    """Whether a report has energies, and is of the array as it is now."""
-    from hdl.array import Array
-
-    return (bool(report["tiles"][0]["fj_per_mac"])
-            and report["array"]["verilog_sha256"] == _digest(Array(parameters)))
 
 
 def _usable_softmax(report: dict, parameters: SoftmaxParameters) -> bool:
@@ -86,27 +90,72 @@ def _digest(block) -> str:
     return sha256(verilog(block).encode()).hexdigest()
 
 
-def table(reports: list[dict]) -> str:
-    """Markdown table of reports made with one library and the same tools."""
+def ratio_table(report: dict) -> str:
+    """Markdown table of the ratios with a target, without those of the order."""
+    rows = [claim for claim in report["ratios"] if not claim["name"].startswith("order ")]
+    order = [claim for claim in report["ratios"] if claim["name"].startswith("order ")]
+    lines = "".join(f"| {claim['name']} | {claim['ours']} | {claim['rival']} | "
+                    f"{claim['value']:.3f} | {_target(claim)} | {_met(claim)} |\n"
+                    for claim in rows)
+    held = sum(claim["met"] for claim in order)
+    return (f"| ratio | ours | rival | value | target | met |\n|---|---|---|--:|--:|---|\n{lines}\n"
+            f"{held} of {len(order)} relations of the order of areas hold, mapped for area and for "
+            f"a delay of {report['delay_ns']} ns. [Bench](docs/bench.md) has the method.\n\n")
+
+
+def claim_table(report: dict) -> str:
+    """Markdown table of all ratios with their anchors and methods."""
+    lines = "".join(f"| {claim['name']} | {claim['value']:.3f} | {_target(claim)} | "
+                    f"{_met(claim)} | {claim['anchor']} | {claim['method']} |\n"
+                    for claim in report["ratios"])
+    return ("| ratio | value | target | met | anchor | method |\n|---|--:|--:|---|---|---|\n"
+            f"{lines}\n{_source(report)}")
+
+
+def _target(claim: dict) -> str:
+    """Target as it is written."""
+    signs = {"<=": "≤", ">=": "≥", "<": "<"}
+    return f"{signs[claim['comparison']]} {claim['target']:g}"
+
+
+def _met(claim: dict) -> str:
+    return "yes" if claim["met"] else "**no**"
+
+
+def design_table(report: dict) -> str:
+    """Markdown table of the best tile, those of its shape, and what it is measured against."""
+    found = {each["name"]: each for each in report["designs"]}
+    ours = found[report["best"]]
+    chosen = [ours, *(each for family in SHOWN for each in report["designs"]
+                      if each["family"] == family and each is not ours
+                      and (each["block"] != "tile" or each["family"] == "INT8 PE"
+                           or _shape(each) == _shape(ours)))]
     lines = []
-    for report in reports:
-        array, (ours, int8, *_) = report["array"], report["tiles"]
-        cells = [report["set"]["name"], f"{array['macs']:,}",
-                 f"{(array['gates'] - array['memory_gates']) / 1000:.1f}",
-                 f"{array['memory_gates'] / 1000:.1f}"]
-        energies = [tile["fj_per_mac"]["real"] for tile in (ours, int8)]
-        cells += [f"{ours['gates_per_mac']:.1f} ({int8['gates_per_mac']:.1f})",
-                  "{:.0f} ({:.0f})".format(*energies),
-                  f"{ours['period_ns']:.2f} ({int8['period_ns']:.2f})"]
+    for each in chosen:
+        energy = each["fj_per_mac"].get("fixture")
+        memory = each["memory_gates_per_mac"]
+        cells = [each["name"], f"{each['macs']:,}", f"{each['gates_per_mac']:.1f}",
+                 f"{memory:.1f}" if memory else "", "" if energy is None else f"{energy:.0f}",
+                 f"{each['period_ns']:.2f}"]
         lines.append(f"| {' | '.join(cells)} |\n")
-    library, tools = reports[0]["library"], reports[0]["tools"]
+    return ("| design | MAC per cycle | GE per MAC | memories, GE per MAC | fJ per MAC | "
+            f"period, ns |\n|---|--:|--:|--:|--:|--:|\n{''.join(lines)}\n{_source(report)}")
+
+
+def _shape(each: dict) -> tuple[int, int, int]:
+    """Rows, columns and lanes of a tile."""
+    return tuple(each["set"][name] for name in ("tile_rows", "tile_columns", "lanes"))
+
+
+def _source(report: dict) -> str:
+    """How the numbers came about."""
+    library, tools = report["library"], report["tools"]
     versions = ", ".join(f"{name} {number}" for name, number in tools.items())
-    return (f"{_HEAD}{''.join(lines)}\nIn brackets: an INT8 tile of the same shape. Measured by "
-            f"`make sizes` with {versions}; library {library['name']} (NanGate 45 nm, typical, "
-            f"{library['voltage']} V), Booth multipliers and one script for all. GE is the area of "
-            f"a NAND2, {library['nand2_um2']:.3f} µm²; fJ is for weights of a checkpoint layer and "
-            f"activations with outlier channels. "
-            f"Left out: {reports[0]['left_out']}.\n")
+    return (f"Measured by `make bench` with {versions}; library {library['name']} (NanGate 45 nm, "
+            f"typical, {library['voltage']} V), Booth multipliers and one script for all. GE is "
+            f"the area of a NAND2, {library['nand2_um2']:.3f} µm²; fJ is for weights of a "
+            f"checkpoint layer and activations with outlier channels, at "
+            f"{report['energy_period_ns']:.2f} ns. Left out: {report['left_out']}.\n")
 
 
 _SOFTMAX_HEAD = """

@@ -2,39 +2,38 @@
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 from rich import box
 from rich.table import Table
 
 from golden.parameters import ArrayParameters
-from golden.quantise import GroupedWeights
-from scripts import checkpoint
+from scripts.activity import tile_activity
 from scripts.console import console, progress
 from scripts.files import write
-from scripts.sim import activations, fitted, quantised_activations
+from scripts.operands import KINDS
 from synth.liberty import DEFAULT, Library
-from synth.mapping import Mapping, simulation_model, synthesise
-from synth.power import Activity, Power, estimate
+from synth.mapping import Mapping, synthesise
+from synth.power import Power, Share, estimates
 from synth.timing import Path as TimingPath
 from synth.timing import Timing, analyse
-from tb import runner
 
-__all__ = ["Tile", "main", "library_of", "mapped", "operands", "measured_tile", "library_facts",
-           "tools", "critical_path"]
+__all__ = ["LEFT_OUT", "PARTS", "Tile", "areas", "tile_part", "main", "library_of", "mapped",
+           "measured_tile", "library_facts", "tools", "critical_path"]
 
-FIXTURE = Path(__file__).parent.parent / "tb" / "data" / "awq_gemm.safetensors"
-
-#: Cycles of operands whose switching is measured.
-CYCLES = 512
-
-#: Kinds of operands that energies are measured with, see :func:`operands`.
-OPERANDS = ("real", "random", "zero")
+#: Parts of a tile, and what they are.
+PARTS = {
+    "operand edge":     "registers that pass operands on, and what rows and columns share",
+    "multiply and add": "logic of the processing elements",
+    "accumulators":     "accumulators and shadows",
+    "clock pins":       "clock pins of all registers, with their capacitance",
+    "inputs":           "input capacitance, which the surroundings charge",
+}
 
 LEFT_OUT = ("wires, clock tree, glitches (delays are zero in the simulation), "
             "and memories other than as flip-flops")
@@ -67,22 +66,52 @@ class Tile:
                     if block.module == f"mixpe_{self.parameters.name}_pe")
         return self.mapping.gates(area) / self.parameters.lanes
 
-    def energy(self, operands: str, period: float) -> float:
-        """Energy in fJ per MAC at a clock period in ns."""
-        return self.powers[operands].operation(period, self.macs)
+    def energy(self, kind: str, period: float) -> float:
+        """Energy in fJ per MAC on operands of a kind, at a clock period in ns."""
+        return self.powers[kind].operation(period, self.macs)
+
+    def energies(self, kind: str, period: float) -> dict[str, float]:
+        """The same by part, of :data:`PARTS`."""
+        parts = self.powers[kind].parts(tile_part)
+        return {part: parts.get(part, Share()).energy(period) / self.macs for part in PARTS}
+
+    def areas(self) -> dict[str, float]:
+        """Gate equivalents per MAC of the parts that have an area."""
+        return {part: self.mapping.gates(area) / self.macs
+                for part, area in areas(self.mapping, tile_part).items()}
+
+
+def areas(mapping: Mapping, part: Callable[[str, str], str]) -> dict[str, float]:
+    """Areas in um2 by what ``part`` makes of a block's path and a cell's kind."""
+    found = defaultdict(float)
+    for instance in mapping.netlist.instances:
+        kind = "sequential" if instance.cell.register else "combinational"
+        found[part(instance.name.rpartition(".")[0], kind)] += instance.cell.area
+    return dict(found)
+
+
+def tile_part(path: str, kind: str) -> str:
+    """Part of :data:`PARTS` of the cells in a block of a tile, of their clock pins, or inputs."""
+    if kind in ("clock", "inputs"):
+        return {"clock": "clock pins", "inputs": "inputs"}[kind]
+    if not path.startswith("pe_"):
+        return "operand edge"
+    return "accumulators" if kind == "sequential" else "multiply and add"
 
 
 def main(parameters: ArrayParameters, liberty: Path | None, power: bool, output: Path) -> None:
     """Map, time and simulate; print the tables and write ``<output>/<set>.json``."""
     library = library_of(liberty)
     sets = (parameters, *parameters.rivals())
-    with progress(2 + len(sets) * (1 + power)) as step:
+    tiles = []
+    with progress(2 + len(sets)) as step:
         step("mapping the array")
         array = mapped(parameters, "array", library, output)
         step("timing the array")
         timing = analyse(array.netlist)
-        tiles = [measured_tile(each, library, output, OPERANDS if power else (), step=step)
-                 for each in sets]
+        for each in sets:
+            step(f"measuring the tile of {each.name}")
+            tiles.append(measured_tile(each, library, output, KINDS if power else ()))
     report = _report(parameters, library, array, timing, tiles)
     _print(report)
     path = output / f"{parameters.name}.json"
@@ -95,99 +124,48 @@ def library_of(liberty: Path | None) -> Library:
     return Library.load(DEFAULT if liberty is None else liberty)
 
 
-def mapped(parameters: ArrayParameters, block: str, library: Library, output: Path,
+def mapped(parameters: ArrayParameters, block: str, library: Library, output: Path, *,
            delay: float | None = None) -> Mapping:
     """Export and map the ``array`` or the ``tile`` of a set, in a folder below ``output``.
 
-    ``delay`` is that of :func:`synth.mapping.synthesise`.
+    Cells are sized for ``delay`` in ns, or remain the smallest.
     """
     from hdl.array import Array
     from hdl.export import export
     from hdl.tile import Tile
 
-    directory = output / parameters.name / block
+    directory = output / parameters.name / (block if delay is None else f"{block}_{delay:g}ns")
     component = {"array": Array, "tile": Tile}[block](parameters)
     return synthesise(export(component, directory), component.module, library, directory,
                       flatten=False, delay=delay)
 
 
-def operands(parameters: ArrayParameters, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of operands for :data:`CYCLES` beats, shapes (cycles, R, L) and (cycles, C, L).
-
-    ``real``: a layer of the fixture, with activations that have outlier channels; ``random``:
-    uniform codes; ``zero``: zeros, or the codes 0 of formats that lack them.
-    """
-    p = parameters
-    rng = np.random.default_rng(1)
-    if kind == "real":
-        x, w = _layer(p, rng)
-        k = len(w) // p.lanes * p.lanes
-        blocks = -(-CYCLES * p.lanes // k)
-
-        def beats(rows, count):
-            """``lanes`` values of each of ``count`` rows at a time, block after block of rows."""
-            rows = np.take(rows[:, :k], range(blocks * count), axis=0, mode="wrap")
-            return rows.reshape(blocks, count, -1, p.lanes).swapaxes(1, 2).reshape(
-                -1, count, p.lanes)[:CYCLES]
-
-        return beats(x, p.tile_rows), beats(w.T, p.tile_columns)
-    shapes = (CYCLES, p.tile_rows, p.lanes), (CYCLES, p.tile_columns, p.lanes)
-    if kind == "zero":
-        return tuple(np.zeros(shape, dtype=np.int64) for shape in shapes)
-    return tuple(rng.integers(0, 1 << fmt.bits, shape)
-                 for fmt, shape in zip((p.x_format, p.w_format), shapes, strict=True))
-
-
-def _layer(p: ArrayParameters, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of activations (M, K) and weights (K, N)."""
-    name = checkpoint.layers(FIXTURE)[0]
-    weights: GroupedWeights = checkpoint.load(FIXTURE, name)
-    if weights.w != p.w:
-        weights = fitted(weights, p, requantise=True)
-    x = activations(rng, 4 * p.tile_rows, len(weights.q))
-    return quantised_activations(x, p, weights.group).codes, weights.codes
-
-
 def measured_tile(parameters: ArrayParameters, library: Library, output: Path,
-                  kinds: Sequence[str] = OPERANDS, *, delay: float | None = None,
-                  simulations: Path = runner.BUILD,
-                  step: Callable[[str], object] = lambda text: None) -> Tile:
-    """Map and time a tile; record its switching for each kind of operands.
+                  kinds: Iterable[str] = KINDS, *, delay: float | None = None) -> Tile:
+    """Map and time a tile, and simulate its netlist on operands of some kinds.
 
     Parameters
     ----------
     parameters : ArrayParameters
-        Set of the tile.
+        Set that the tile is of.
     library : Library
         Cells.
     output : Path
-        Folder for the results; a folder below it has the set's name.
-    kinds : sequence of str
-        Kinds of :func:`operands` to measure the energy with; without any nothing is simulated.
+        Results go to a folder below it.
+    kinds : iterable of str
+        Of :data:`scripts.operands.KINDS`; with none nothing is simulated.
     delay : float, optional
         Delay in ns that cells are sized for; the smallest cells if absent.
-    simulations : Path
-        Folder for the compiled simulation.
-    step : callable
-        Told what is being done.
+
+    Raises
+    ------
+    SimulationError
+        If a sum of the netlist differs from numpy's.
     """
-    step(f"mapping the tile of {parameters.name}")
-    mapping = mapped(parameters, "tile", library, output, delay)
+    mapping = mapped(parameters, "tile", library, output, delay=delay)
     timing = analyse(mapping.netlist)
-    powers = {}
-    if kinds:
-        step(f"simulating the netlist of {parameters.name}'s tile")
-        folder = runner.build(simulation_model(mapping), mapping.top, activity=True,
-                              directory=simulations)
-    for kind in kinds:
-        x, w = operands(parameters, kind)
-        files = {name: mapping.directory.resolve() / f"{kind}.{name}" for name in ("npz", "saif")}
-        np.savez(files["npz"], x=x, w=w)
-        runner.run(folder, mapping.top, "tb.bench_tile", tests="given_operands", seed=1,
-                   activity=files["saif"], parameters=parameters.to_dict(),
-                   operands=str(files["npz"]))
-        powers[kind] = estimate(mapping, Activity.load(files["saif"]), timing)
-    return Tile(parameters, mapping, timing, powers)
+    activities = {kind: tile_activity(mapping, parameters, kind) for kind in kinds}
+    return Tile(parameters, mapping, timing, estimates(mapping, activities, timing))
 
 
 def _report(parameters: ArrayParameters, library: Library, array: Mapping, timing: Timing,
@@ -224,9 +202,8 @@ def _report(parameters: ArrayParameters, library: Library, array: Mapping, timin
             "period_ns": tile.timing.period, "critical_path": critical_path(tile.timing.critical),
             "fj_per_mac": {kind: each[index] for kind, each in energies.items()},
             "mw": {kind: power.total.power(period) for kind, power in tile.powers.items()},
-            "kinds_fj_per_mac": {kind: {name: share.energy(period) / tile.macs
-                                        for name, share in power.kinds.items()}
-                                 for kind, power in tile.powers.items()},
+            "parts_gates_per_mac": tile.areas(),
+            "parts_fj_per_mac": {kind: tile.energies(kind, period) for kind in tile.powers},
         } for index, tile in enumerate(tiles)],
         "power_period_ns": period,
         "ratios": {rival.parameters.name: {
@@ -287,7 +264,10 @@ def _print(report: dict) -> None:
     for kind in tiles[0]["fj_per_mac"]:
         rows.append((f"fJ per MAC, {kind} operands", [tile["fj_per_mac"][kind] for tile in tiles],
                      "{:.1f}"))
-        rows.append((f"mW, {kind} operands", [tile["mw"][kind] for tile in tiles], "{:.2f}"))
+    for key, unit in (("parts_gates_per_mac", "GE"), ("parts_fj_per_mac", "fJ")):
+        parts = [tile[key] if unit == "GE" else tile[key].get("fixture", {}) for tile in tiles]
+        rows += [(f"{unit} per MAC, {part}", [each[part] for each in parts], "{:.1f}")
+                 for part in parts[0]]
     for label, values, form in rows:
         table.add_row(label, *map(form.format, values),
                       *(f"{values[0] / value:.3f}" for value in values[1:]))

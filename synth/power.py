@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from synth.mapping import Mapping
 from synth.netlist import NetlistError
 from synth.timing import Timing
 
-__all__ = ["KINDS", "Activity", "Share", "Power", "estimate"]
+__all__ = ["KINDS", "Activity", "Share", "Power", "estimate", "estimates"]
 
 #: What energy is split by: nets and cells of logic, of registers, the clock pins of registers
 #: with their capacitance, and the input capacitance that the surroundings charge.
@@ -75,27 +76,42 @@ class Share:
 
 @dataclass(frozen=True)
 class Power:
-    """Result of :func:`estimate`.
+    """Result of :func:`estimates`.
 
     Parameters
     ----------
     cycles : float
         Clock cycles of the run.
-    kinds : dict of str to Share
-        By kind, :data:`KINDS`.
-    blocks : dict of str to Share
-        By the path of the block that contains the cell; the top is the empty path. Input
-        capacitance belongs to no block.
+    shares : dict of (str, str) to Share
+        By the path of the block that contains the cell, and kind, of :data:`KINDS`. The top is the
+        empty path, and has the inputs too.
     """
 
     cycles: float
-    kinds: dict[str, Share]
-    blocks: dict[str, Share]
+    shares: dict[tuple[str, str], Share]
+
+    @property
+    def kinds(self) -> dict[str, Share]:
+        """By kind, all :data:`KINDS`."""
+        return dict.fromkeys(KINDS, Share()) | self.parts(lambda _, kind: kind)
+
+    @property
+    def blocks(self) -> dict[str, Share]:
+        """By the path of the block; input capacitance belongs to no block."""
+        parts = self.parts(lambda path, kind: None if kind == "inputs" else path)
+        return {path: share for path, share in parts.items() if path is not None}
+
+    def parts(self, part: Callable[[str, str], Hashable]) -> dict:
+        """By what ``part`` makes of path and kind; the sum of all is the total."""
+        parts = defaultdict(Share)
+        for (path, kind), share in self.shares.items():
+            parts[part(path, kind)] += share
+        return dict(parts)
 
     @property
     def total(self) -> Share:
-        """Sum of all kinds."""
-        return sum(self.kinds.values(), Share())
+        """Sum of all."""
+        return sum(self.shares.values(), Share())
 
     def operation(self, period: float, operations: float) -> float:
         """Energy in fJ of an operation, of which a cycle has ``operations``, period in ns."""
@@ -103,7 +119,13 @@ class Power:
 
 
 def estimate(mapping: Mapping, activity: Activity, timing: Timing, clock: str = "clk") -> Power:
-    """Sum the energy of every net and cell.
+    """Sum the energy of every net and cell; :func:`estimates` of one run."""
+    return estimates(mapping, {"": activity}, timing, clock)[""]
+
+
+def estimates(mapping: Mapping, activities: dict[str, Activity], timing: Timing,
+              clock: str = "clk") -> dict[str, Power]:
+    """Sum the energy of every net and cell for each of several runs.
 
     Switching is ½ C V² for each edge of a net, C that of the pins on it. Internal energy is
     interpolated in the ``internal_power`` tables for each edge of a pin; conditional tables are
@@ -115,8 +137,9 @@ def estimate(mapping: Mapping, activity: Activity, timing: Timing, clock: str = 
     ----------
     mapping : Mapping
         Design.
-    activity : Activity
-        Of a run on its simulation model. Delays are zero there: glitches are left out.
+    activities : dict of str to Activity
+        Of runs on its simulation model, or of :func:`synth.simulation.simulate`. Delays are zero
+        there: glitches are left out.
     timing : Timing
         Gives the transition times.
     clock : str
@@ -125,38 +148,42 @@ def estimate(mapping: Mapping, activity: Activity, timing: Timing, clock: str = 
     Raises
     ------
     NetlistError
-        If the clock does not tick, or a net is not in the activity.
+        If the clock does not tick, or a net is not in an activity.
     """
     netlist = mapping.netlist
     if clock not in netlist.ports:
         raise NetlistError(f"Clock must be a port of {netlist.module}, not {clock}")
     clock_net, = netlist.ports[clock][1]
-    cycles = activity.toggles.get(clock_net, 0) / 2
-    if not cycles:
-        raise NetlistError(f"Clock {clock} must tick in the run")
-    nets = {net for instance in netlist.instances for net in instance.nets.values()}
-    if missing := sorted(nets - activity.toggles.keys()):
-        raise NetlistError(f"Net n{missing[0]} must be in the activity of {netlist.module}")
-    model = _Model(mapping, activity, timing, cycles, clock_net)
-    kinds, blocks = defaultdict(Share), defaultdict(Share)
     groups = defaultdict(list)
     for instance in netlist.instances:
         groups[instance.cell.name].append(instance)
-    for instances in groups.values():
-        for instance, shares in zip(instances, model.shares(instances), strict=True):
-            for kind, share in shares:
-                kinds[kind] += share
-                blocks[instance.name.rpartition(".")[0]] += share
-    for net in set(netlist.port_nets("input")) - {clock_net}:
-        kinds["inputs"] += Share(switching=model.switching(net))
-    return Power(cycles, {kind: kinds[kind] for kind in KINDS}, dict(blocks))
+    nets = {net for instance in netlist.instances for net in instance.nets.values()}
+    edges, found = {}, {}
+    for name, activity in activities.items():
+        cycles = activity.toggles.get(clock_net, 0) / 2
+        if not cycles:
+            raise NetlistError(f"Clock {clock} must tick in the run")
+        if missing := sorted(nets - activity.toggles.keys()):
+            raise NetlistError(f"Net n{missing[0]} must be in the activity of {netlist.module}")
+        model = _Model(mapping, activity, timing, cycles, clock_net, edges)
+        shares = defaultdict(Share)
+        for instances in groups.values():
+            for instance, parts in zip(instances, model.shares(instances), strict=True):
+                for kind, share in parts:
+                    shares[instance.name.rpartition(".")[0], kind] += share
+        for net in set(netlist.port_nets("input")) - {clock_net}:
+            shares["", "inputs"] += Share(switching=model.switching(net))
+        found[name] = Power(cycles, dict(shares))
+    return found
 
 
 class _Model:
-    def __init__(self, mapping, activity, timing, cycles, clock_net):
+    """Energies of a run; ``edges`` keeps what does not depend on it, for other runs."""
+
+    def __init__(self, mapping, activity, timing, cycles, clock_net, edges):
         self.netlist, self.library = mapping.netlist, mapping.library
         self.activity, self.timing, self.cycles = activity, timing, cycles
-        self.clock_net = clock_net
+        self.clock_net, self.edges = clock_net, edges
 
     def switching(self, net):
         """Energy of a net in a cycle, fJ."""
@@ -246,8 +273,11 @@ class _Model:
                                        if related in instance.nets else 0.0
                                        for instance in instances]
                 weights.append(weight)
-                results.append([self._edge(energy, instance, pin, related)
-                                for instance in instances])
+                key = cell.name, pin, related, len(results)
+                if key not in self.edges:
+                    self.edges[key] = [self._edge(energy, instance, pin, related)
+                                       for instance in instances]
+                results.append(self.edges[key])
         weights, results = np.array(weights), np.array(results)
         total = (weights * results).sum(axis=0)
         if output:

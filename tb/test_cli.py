@@ -100,6 +100,11 @@ def test_missing_cell_library(tmp_path, command):
            message=f"Cell library {tmp_path / 'absent.lib'}: No such file or directory")
 
 
+def test_missing_cell_library_of_the_bench(tmp_path):
+    refuse(tmp_path, "bench", "--liberty", "absent.lib",
+           message=f"Cell library {tmp_path / 'absent.lib'}: No such file or directory")
+
+
 @pytest.mark.parametrize(("command", "sets"), [
     ("sim", SETS), ("verilog", ALL_SETS), ("synth", SETS | SOFTMAX_SETS | VALUES_SETS),
     ("fpga", SETS),

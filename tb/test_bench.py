@@ -1,0 +1,198 @@
+"""The bench on the smallest tiles: reports, ratios, tables, plots; in the long run all of it."""
+
+import json
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import click
+import pytest
+
+from golden.parameters import MACS, SETS
+from scripts import bench, sizes
+from scripts.designs import LAYERS, MEMORY, Design, Measured, designs
+from scripts.operands import KINDS
+from scripts.ratios import Ratio, best, ratios
+from synth.power import Share
+
+#: The report is made once.
+pytestmark = pytest.mark.xdist_group("bench")
+
+#: Tiles of one element of two lanes; enough for each ratio.
+FAMILIES = ("W4A8 pair_sum", "W4A8 product", "W3A8 shift", "W4A16 aligned", "INT8 tile", "INT8 PE",
+            "dequantiser")
+
+
+def few() -> list[Design]:
+    """Designs of the default test."""
+    chosen = [each for each in designs(sizes=(1,), lanes=2)
+              if each.family in FAMILIES and ", set " not in each.name
+              and not each.name.endswith("shadow")]
+    return [replace(each, kinds=() if each.family in ("W4A8 product", "W3A8 shift")
+                    else each.kinds and LAYERS) for each in chosen]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    output = tmp_path_factory.mktemp("bench")
+    bench.main(None, True, 2, output, few())
+    return output
+
+
+@pytest.fixture(scope="session")
+def report(folder):
+    return json.loads((folder / "bench.json").read_text())
+
+
+def test_report(report):
+    assert [each["name"] for each in report["designs"]] == [each.name for each in few()]
+    assert report["best"] == "W4A8 pair_sum 1x1x2"
+    assert report["delay_ns"] < report["energy_period_ns"]
+    for each in (*report["designs"], *report["delay_driven"]):
+        assert sum(each["parts_gates_per_mac"].values()) == pytest.approx(each["gates_per_mac"])
+        assert each["memory_gates_per_mac"] > 0 or each["block"] != "dequantiser"
+        for kind, energy in each["fj_per_mac"].items():
+            parts = {part: value for part, value in each["parts_fj_per_mac"][kind].items()
+                     if part != MEMORY}
+            assert sum(parts.values()) == pytest.approx(energy)
+            assert energy > 0
+    slow = {each["name"]: each for each in report["designs"]}
+    faster = [each["period_ns"] < 0.99 * slow[each["name"]]["period_ns"]
+              for each in report["delay_driven"]]
+    assert any(faster)
+    assert all(each["gates_per_mac"] >= 0.999 * slow[each["name"]]["gates_per_mac"]
+               for each in report["delay_driven"])
+
+
+def test_ratios_are_of_the_designs(report):
+    found = {each["name"]: each for each in report["designs"]}
+    claims = {claim["name"]: claim for claim in report["ratios"]}
+    ours, pe = found[report["best"]], found["INT8 PE"]
+    assert claims["area, W4A8 tile / INT8 PE"]["value"] == pytest.approx(
+        ours["gates_per_mac"] / pe["gates_per_mac"])
+    assert claims["GE per MAC, dequantiser at G = 128"]["value"] == pytest.approx(
+        found["dequantiser, G = 128"]["gates_per_mac"])
+    assert claims["frequency, W4A8 / INT8 tile"]["value"] == pytest.approx(
+        found["INT8 tile 1x1x2"]["period_ns"] / ours["period_ns"])
+    for kind in LAYERS:
+        value = claims[f"energy, W4A8 tile / INT8 PE, {kind}"]["value"]
+        # At another period leakage weighs otherwise.
+        assert value == pytest.approx(ours["fj_per_mac"][kind] / pe["fj_per_mac"][kind], rel=0.1)
+    for flow in ("area", "delay"):
+        assert f"order for {flow}, DenseShift / W4A8 tile" in claims
+    assert claims["order for area, W4A8 / INT8 tile"]["met"]
+
+
+def test_plots(folder):
+    names = {path.name for path in (folder / "bench").glob("*.svg")}
+    assert names == {"area.svg", "energy.svg", "shares.svg"}
+    for name in names:
+        text = (folder / "bench" / name).read_text()
+        assert ElementTree.fromstring(text).tag.endswith("svg")
+        assert len(text) > 10_000
+
+
+def test_tables_replace_what_is_between_the_markers(report, tmp_path, monkeypatch):
+    monkeypatch.setattr(sizes, "_bench", lambda output: report)
+    monkeypatch.setattr(sizes, "MEASURED_SOFTMAX", [])
+    paths = [tmp_path / name for name in ("README.md", "bench.md")]
+    for path in paths:
+        path.write_text(f"before\n{sizes.BEGIN}stale\n{sizes.END}after\n")
+    sizes.main(*paths, tmp_path)
+    for path, row in zip(paths, ("| INT8 PE | 1 |", "| order for delay, W4A8 / INT8 tile |"),
+                         strict=True):
+        text = path.read_text()
+        assert text.startswith(f"before\n{sizes.BEGIN}| ratio |")
+        assert text.endswith(f"{sizes.END}after\n")
+        assert "stale" not in text
+        assert text.count(row) == 1
+    paths[1].write_text("no markers")
+    with pytest.raises(click.UsageError, match=r"bench.md must have the lines"):
+        sizes.main(*paths, tmp_path)
+
+
+def test_no_report_of_other_designs_is_taken(report, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(sizes, "designs", few)
+    monkeypatch.setattr(bench, "main", lambda *_: made.append(1))
+    stale = report | {"designs": [report["designs"][0] | {"verilog_sha256": "0"},
+                                  *report["designs"][1:]]}
+    for found, expected in ((report, 0), (stale, 1), (report | {"tools": {}}, 1),
+                            (report | {"library": {"name": "other.lib"}}, 1)):
+        (tmp_path / "bench.json").write_text(json.dumps(found))
+        made.clear()
+        sizes._bench(tmp_path)
+        assert len(made) == expected
+
+
+def test_each_micro_architecture_is_measured():
+    every = designs()
+    names = [each.name for each in every]
+    assert len(set(names)) == len(names)
+    folders = [(each.parameters.name, each.block) for each in every]
+    assert len(set(folders)) == len(folders)
+    families = {each.family for each in every}
+    assert {f"W4A8 {mac}" for mac in MACS if mac not in ("float", "shift")} <= families
+    edge = next(each for each in every if each.name == "W4A8 pair_sum 4x4x16")
+    p = SETS["edge"]
+    assert edge.macs == p.tile_rows * p.tile_columns * p.lanes == p.peak // 4
+    assert edge.kinds == tuple(KINDS)
+    assert any(each.name.endswith(", set paper") for each in every)
+    assert not any(each.name.endswith(", set edge") for each in every)
+
+
+def made_up(name: str, family: str, area: float, period: float, size: int = 4) -> Measured:
+    """A tile of the size that was never measured."""
+    p = SETS["edge"].replace(name="made_up", tile_rows=size, tile_columns=size, mesh_rows=1,
+                              x_rows=1)
+    return Measured(Design(name, family, "tile", p), None, "", {"all": area}, 0.0, period,
+                    {kind: {"all": Share(switching=area * size**2 * 16)} for kind in LAYERS})
+
+
+def test_best_is_the_smallest_that_is_as_fast_as_int8():
+    int8 = made_up("i", "INT8 tile", 500, 2.4)
+    tiles = [made_up("a", "W4A8 a", 200, 2.3), made_up("b", "W4A8 b", 180, 2.4),
+             made_up("c", "W4A8 c", 150, 2.5), made_up("d", "W4A8 d", 100, 2.0, size=8)]
+    assert best([int8, *tiles], "W4A8").design.name == "b"
+    assert best([int8, tiles[2]], "W4A8").design.name == "c"
+
+
+def test_ratios_of_made_up_designs():
+    tiles = [made_up("W", "W4A8 a", 150, 2.0), made_up("P", "W4A8 product", 300, 2.0),
+             made_up("S", "W3A8 shift", 140, 2.0), made_up("A", "W4A16 aligned", 250, 2.0),
+             made_up("I", "INT8 tile", 500, 2.4), made_up("INT8 PE", "INT8 PE", 750, 1.5),
+             made_up("faster", "INT8 PE", 900, 1.2),
+             made_up("dequantiser, G = 128", "dequantiser", 30, 2.0),
+             made_up("FP16 FMA", "FP16 FMA", 2000, 4.0)]
+    claims = {claim.name: (round(claim.value, 4), claim.met) for claim in ratios(tiles, [])}
+    assert claims["area, W4A8 tile / INT8 PE"] == (0.2, True)
+    assert claims["energy, W4A8 tile / INT8 PE, heavy"] == (0.2, True)
+    assert claims["frequency, W4A8 / INT8 tile"] == (1.2, True)
+    assert claims["GE per MAC, dequantiser at G = 128"] == (30, False)
+    assert claims["speed at equal area, W4A8 / INT8 PEs"] == (3.0, False)
+    assert claims["area, aligned W4A16 tile / FP16 FMA"] == (0.125, False)
+    assert claims["order for area, DenseShift / W4A8 tile"] == (0.9333, True)
+    assert not any(name.startswith("order for delay") for name in claims)
+
+
+def test_refusals():
+    ratio = Ratio("", "", "", 0.5, "<", 0.5, "", "")
+    assert not ratio.met
+    assert replace(ratio, comparison="<=").met
+    assert replace(ratio, comparison=">=").met
+    with pytest.raises(ValueError, match=r"^Parameter comparison must be .*, not '='$"):
+        replace(ratio, comparison="=")
+    with pytest.raises(ValueError, match=r"^Parameter block must be one of .*, not 'wall'$"):
+        Design("", "", "wall", SETS["edge"])
+
+
+@pytest.mark.full
+def test_whole_bench(tmp_path):
+    report = bench.main(None, True, 2, tmp_path)
+    assert len(report["designs"]) == len(designs())
+    for each in report["designs"]:
+        energies = each["fj_per_mac"]
+        if energies.keys() == KINDS.keys():
+            layers = [energies[kind] for kind in LAYERS]
+            assert 0 < energies["zero"] < energies["constant"] < min(layers)
+            assert max(layers) < energies["random"]
+    assert all(claim["met"] for claim in report["ratios"] if claim["name"].startswith("order "))
