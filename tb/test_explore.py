@@ -78,9 +78,9 @@ def test_point_has_the_parameters_of_the_base():
     (small(base=3), "Key base must be a table, not 3"),
     (small(axes={"lanes": [1]}), "Key axes must be a list of tables, not {'lanes': [1]}"),
     ({"base": {}}, "Key axes must be a list of tables, not None"),
-    (small(axes=[{"lane": [1]}]), "Axes must be among bands, "),
-    (small(axes=[{"name": ["a"]}]), "Axes must be among bands, "),
-    (small(base={"period": 1}), "Parameters of base must be among bands, "),
+    (small(axes=[{"lane": [1]}]), "Axes must be among adders, bands, "),
+    (small(axes=[{"name": ["a"]}]), "Axes must be among adders, bands, "),
+    (small(base={"period": 1}), "Parameters of base must be among adders, bands, "),
     (small(axes=[{"lanes": 4}]), "Axis lanes must be a list of values, not 4"),
     (small(axes=[{"lanes": []}]), "Axis lanes must be a list of values, not []"),
     (small(axes=[{"lanes": [[4]]}]),
@@ -375,8 +375,9 @@ def test_workers_of_another_checkout_are_refused(scheduler, tmp_path):
                   code="from scripts import point\npoint.recipe = lambda: '0000'")
     assert process.returncode == 1
     assert process.stderr == "mixpe: error: 4 of 4 points failed\n"
-    assert process.stdout.count("RecipeError: A worker must have the client's checkout and "
-                                f"versions: recipe 0000, not {point.recipe()[:12]}\n") == 4
+    assert " ".join(process.stdout.split()).count(
+        "RecipeError: A worker must have the client's checkout and versions: recipe 0000, "
+        f"not {point.recipe()[:12]}") == 4
 
 
 #: Stands for a cluster: it runs a job's script at once, and ends it when told to.
