@@ -12,8 +12,11 @@ __all__ = ["ArrayParameters", "CHOICES", "MACS", "RANGES", "SETS", "ACCUMULATE_L
 #: Micro-architectures of the multiply-accumulate, and what each is.
 MACS = {
     "shift_add": "one shifted addend for each weight bit of each lane (MixPE)",
-    "pair_sum":  "one of {0, x0, x1, x0 + x1} for each weight bit of each pair of lanes, added in "
-                 "a compressor tree with the accumulator",
+    "bit_plane": "an AND of the activation for each weight bit of each lane, added in a compressor "
+                 "tree with the accumulator",
+    "radix4":    "one of {0, x, 2x, 3x} for each two weight bits of each lane, added likewise",
+    "pair_sum":  "one of {0, x0, x1, x0 + x1} for each weight bit of each pair of lanes, added "
+                 "likewise",
     "product":   "a multiplier for each lane: the baseline",
     "shift":     "one shifted activation for each lane, negated or not (DenseShift)",
     "float":     "a product of significands by shift and add, shifted to its place in a "
@@ -31,6 +34,8 @@ CHOICES: dict[str, tuple[str | bool, ...]] = {
     "scale": ("fp16", "bf16", "e8m0", "e4m3"),
     "y": ("fp32", "fp16", "bf16", "int8"),
     "mac": tuple(MACS),
+    "adders": ("compressors", "carry_chains"),
+    "cut": ("operands", "shared"),
 }
 
 #: Least and greatest value of each parameter that is an integer.
@@ -83,6 +88,12 @@ class ArrayParameters(BaseParameters):
         Output format.
     mac : str
         Micro-architecture of the multiply-accumulate, a key of :data:`MACS`.
+    adders : str
+        What adds in ``bit_plane``, ``radix4``, ``pair_sum`` and ``shift``: ``compressors``, a tree
+        of 3:2 adders for cells of a library, or ``carry_chains`` for the logic of an FPGA.
+    cut : str
+        Where a tile's operand registers stand: ``operands``, before what the rows and the columns
+        share is formed, or ``shared``, after it: more registers, shorter paths.
     lanes : int
         L, multiply-accumulates of a processing element in each cycle, along K.
     tile_rows, tile_columns : int
@@ -123,6 +134,8 @@ class ArrayParameters(BaseParameters):
     scale: str = "fp16"
     y: str = "fp16"
     mac: str = "pair_sum"
+    adders: str = "compressors"
+    cut: str = "operands"
     lanes: int
     tile_rows: int
     tile_columns: int
@@ -177,6 +190,9 @@ class ArrayParameters(BaseParameters):
         if (self.x != "int8" and not self.x_align) != (self.mac == "float"):
             raise ValueError("Parameter mac must be float for float activations that are not "
                              f"aligned, and only then, not {self.mac!r}")
+        if self.adders != "compressors" and self.mac in ("product", "shift_add", "float"):
+            raise ValueError("Parameter adders must be compressors for mac product, shift_add and "
+                             f"float, which add by carry chains anyway, not {self.adders!r}")
         if (self.mac == "shift") and not self.w.startswith("shift"):
             raise ValueError(f"Parameter w must be shift2, shift3 or shift4 for mac shift, "
                              f"not {self.w!r}")
@@ -197,7 +213,7 @@ class ArrayParameters(BaseParameters):
     def baseline(self) -> "ArrayParameters":
         """INT8 array of the same shape, with a multiplier for each lane."""
         return self.replace(name=f"{self.name[:27]}_int8", x="int8", x_align=0, x_scale="token",
-                            x_zero=False, w="int8", wide=False, mac="product")
+                            x_zero=False, w="int8", wide=False, mac="product", adders="compressors")
 
     def rivals(self) -> "tuple[ArrayParameters, ...]":
         """Arrays of the same shape to measure this one against.

@@ -1,6 +1,8 @@
 """Sums of many addends in carry-save form."""
 
+from functools import reduce
 from itertools import groupby
+from operator import add
 
 from amaranth import *
 from amaranth.lib.wiring import In, Out
@@ -8,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from golden.base_parameters import BaseParameters
 from hdl.block import Block, Use
 
-__all__ = ["FullAdder", "BitHeap", "FullAdders", "ripple"]
+__all__ = ["FullAdder", "BitHeap", "FullAdders", "halves", "ripple"]
 
 
 class FullAdder(Block):
@@ -60,10 +62,12 @@ class BitHeap:
         self.width = width
         self.columns = [[] for _ in range(width)]
         self.constant = 0
+        self._addends = {False: [], True: []}
 
     def add(self, value, *, shift: int = 0, negative: bool = False):
         """Add ``±value << shift``; the value's shape says whether its top bit is negative."""
         value = Value.cast(value)
+        self._addends[negative].append(value << shift)
         for position, bit in enumerate(value, start=shift):
             sign = value.shape().signed and position == shift + len(value) - 1
             if sign != negative:
@@ -71,14 +75,20 @@ class BitHeap:
             if position < self.width:
                 self.columns[position].append(~bit if sign != negative else bit)
 
-    def total(self, m: Module, adders: "FullAdders", name: str = "add") -> Value:
+    def total(self, m: Module, adders: "FullAdders | None", name: str = "add") -> Value:
         """Reduce the heap to two rows in Dadda's stages, then add these.
+
+        Without ``adders`` the addends are added by halves, as suits the carry chains of FPGAs.
 
         Each stage lowers the highest column by a third, with as few adders as will do; a carry
         counts in the column that it goes to, so that none ripples. Adders of neighbouring columns
         stand side by side in one block; submodules begin with ``name``.
         L. Dadda, "Some schemes for parallel multipliers", Alta Frequenza 34, 1965.
         """
+        if adders is None:
+            positive, negative = self._addends[False], self._addends[True]
+            total = halves(positive or [C(0)])
+            return (total - halves(negative) if negative else total)[:self.width]
         columns = [column + [C(1, 1)] * (self.constant >> position & 1)
                    for position, column in enumerate(self.columns)]
         targets = [2]
@@ -130,6 +140,13 @@ def _runs(numbers: list[int]) -> list[list[int]]:
     """Runs of consecutive numbers."""
     return [[number for _, number in run]
             for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+
+
+def halves(addends: list) -> Value:
+    """Sum by halves, so that the depth grows with the logarithm."""
+    while len(addends) > 1:
+        addends = [reduce(add, addends[i:i + 2]) for i in range(0, len(addends), 2)]
+    return addends[0]
 
 
 class FullAdders:

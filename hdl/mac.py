@@ -4,17 +4,16 @@ Each splits the work three ways: what the rows of a tile share, what its columns
 every processing element does by itself.
 """
 
-from functools import reduce
-from operator import add
-
 from amaranth import *
 from amaranth.lib import data
 
 from golden.parameters import ArrayParameters
+from hdl.block import Use
 from hdl.codes import code_shape, number, number_shape, significand
-from hdl.compressor import BitHeap, FullAdders
+from hdl.compressor import BitHeap, FullAdders, halves
+from hdl.select import Select
 
-__all__ = ["Mac", "Product", "ShiftAdd", "PairSum", "Shift", "Float", "mac"]
+__all__ = ["Mac", "Product", "ShiftAdd", "BitPlane", "Radix4", "PairSum", "Shift", "Float", "mac"]
 
 
 class Mac:
@@ -34,10 +33,13 @@ class Mac:
         weights as integers, if a micro-architecture does not say otherwise.
     w_bits : int
         Width of a weight as an integer.
+    inverted : bool
+        Whether the accumulator holds the complement of the sum, −1 − Σ x·q, and so begins with −1.
     uses : tuple of Block
         Blocks that :meth:`total` has instantiated.
     """
 
+    inverted = False
     uses = ()
 
     def __init__(self, parameters: ArrayParameters):
@@ -60,7 +62,10 @@ class Mac:
         return [number(code, self.parameters.w_format) for code in w]
 
     def total(self, m: Module, row, column, acc) -> Value:
-        """``acc + Σ x·q``, modulo the accumulator's width."""
+        """The accumulator's next value if the group goes on, modulo its width.
+
+        ``acc + Σ x·q``, or ``acc − Σ x·q`` if ``inverted``.
+        """
         raise NotImplementedError
 
     def negative(self, plane: int) -> bool:
@@ -72,7 +77,7 @@ class Product(Mac):
     """Baseline: ``acc + Σ_l x_l * q_l`` with a multiplier for each lane."""
 
     def total(self, m, row, column, acc):
-        return _tree([row[lane] * column[lane] for lane in range(self.parameters.lanes)]) + acc
+        return halves([row[lane] * column[lane] for lane in range(self.parameters.lanes)]) + acc
 
 
 class ShiftAdd(Mac):
@@ -88,33 +93,132 @@ class ShiftAdd(Mac):
             for plane, bit in enumerate(bits):
                 addend = Mux(bit, row[lane], C(0, 1)).as_signed() << plane
                 (negative if self.negative(plane) else positive).append(addend)
-        total = _tree(positive) + acc
-        return total - _tree(negative) if negative else total
+        total = halves(positive) + acc
+        return total - halves(negative) if negative else total
 
 
-class PairSum(Mac):
-    """One addend for each weight bit of each *pair* of lanes.
+class Tree(Mac):
+    """Micro-architectures that add everything, the accumulator too, in one bit heap.
 
-    Two lanes and one weight bit ``b`` of each contribute ``x0·q0[b] + x1·q1[b]``, which is one of
-    0, x0, x1 and x0 + x1. The sum x0 + x1 is formed once for a row of the tile, the three select
-    lines once for a column, so an element selects and adds. It adds in one compressor tree that
-    takes the accumulator as one more addend, with a single carry-propagate adder at its end.
+    The heap is a compressor tree with one carry-propagate adder at its end, or a tree of
+    carry-propagate adders (parameter ``adders``).
     """
 
     def __init__(self, parameters):
         super().__init__(parameters)
-        pairs = parameters.lanes // 2
-        self.row = data.StructLayout({
-            "x":    self.x,
-            "pair": data.ArrayLayout(signed(parameters.x_format.bits + 1), pairs),
-        })
-        self.column = data.ArrayLayout(data.ArrayLayout(data.StructLayout(
-            {"first": 1, "second": 1, "both": 1}), self.w_bits), pairs)
-        self.adders = FullAdders(parameters)
+        self.adders = FullAdders(parameters) if parameters.adders == "compressors" else None
 
     @property
     def uses(self):
-        return tuple(self.adders.blocks.values())
+        return tuple(self.adders.blocks.values()) if self.adders else ()
+
+    def total(self, m, row, column, acc):
+        heap = BitHeap(self.parameters.sum_bits)
+        self.add(m, heap, row, column)
+        heap.add(acc.as_unsigned())
+        return heap.total(m, self.adders)
+
+    def add(self, m: Module, heap: BitHeap, row, column):
+        """Add ``Σ x·q`` to the heap, or subtract it if ``inverted``."""
+        raise NotImplementedError
+
+
+class BitPlane(Tree):
+    """Bit planes first: ``acc − Σ_b ±2^b · (Σ_l q_l[b] · x_l)``, an addend for each weight bit.
+
+    That of :class:`ShiftAdd` in a tree. Subtracting makes an inverted AND of each product bit.
+    """
+
+    inverted = True
+
+    def add(self, m, heap, row, column):
+        for lane in range(self.parameters.lanes):
+            for plane, bit in enumerate(Value.cast(column[lane])):
+                x = row[lane].as_unsigned()
+                addend = (x & bit.replicate(len(x))).as_signed()
+                heap.add(addend, shift=plane, negative=not self.negative(plane))
+
+
+class Radix4(Tree):
+    """Digits of two weight bits: ``acc − Σ_l Σ_j 4^j · (d_l[j] · x_l)``.
+
+    A digit selects one of x, 2x and 3x or nothing; the top digit of a signed weight one of x, −2x
+    and −x. The multiples are formed once for a row, the select lines once for a column. An odd
+    bit at the top is a plane of its own.
+    """
+
+    inverted = True
+
+    def __init__(self, parameters):
+        super().__init__(parameters)
+        bits, lanes = parameters.x_format.bits, parameters.lanes
+        self.digits = range(0, self.w_bits - 1, 2)
+        self.row = data.StructLayout({
+            "x":      self.x,
+            "triple": data.ArrayLayout(signed(bits + 2), lanes),
+            "minus":  data.ArrayLayout(signed(bits + 1), lanes),
+        })
+        self.column = data.ArrayLayout(data.StructLayout({
+            "lines": data.ArrayLayout(3, len(self.digits)), "odd": self.w_bits % 2}), lanes)
+        self.select = Select(parameters, bits + 2)
+
+    @property
+    def uses(self):
+        return (*super().uses, *([self.select] if self.digits else []))
+
+    def share_row(self, x):
+        triples = [(value + (value << 1))[:len(value) + 2] for value in x]
+        return Cat(x, *triples, *((-value)[:len(value) + 1] for value in x))
+
+    def share_column(self, w):
+        lines = []
+        for weight in map(Value.cast, self.weights(w)):
+            for low in self.digits:
+                first, second = weight[low], weight[low + 1]
+                lines += [first & ~second, second & ~first, first & second]
+            lines += [weight[-1]] if self.w_bits % 2 else []
+        return Cat(*lines)
+
+    def add(self, m, heap, row, column):
+        for lane in range(self.parameters.lanes):
+            x, minus = Value.cast(row.x[lane]).as_signed(), row.minus[lane]
+            for number_, low in enumerate(self.digits):
+                signed_top = self.negative(low + 1)
+                multiples = (x, minus << 1, minus) if signed_top else (x, x << 1, row.triple[lane])
+                m.submodules[f"select_{lane}_{low}"] = select = Use(self.select)
+                m.d.comb += select.lines.eq(column[lane].lines[number_])
+                m.d.comb += [port.eq(multiple) for port, multiple
+                             in zip((select.a, select.b, select.c), multiples, strict=True)]
+                heap.add((~select.y).as_signed(), shift=low, negative=True)
+            if self.w_bits % 2:
+                top = self.w_bits - 1
+                addend = (x.as_unsigned() & column[lane].odd.replicate(len(x))).as_signed()
+                heap.add(addend, shift=top, negative=not self.negative(top))
+
+
+class PairSum(Tree):
+    """One addend for each weight bit of each *pair* of lanes.
+
+    Two lanes and one weight bit ``b`` of each contribute ``x0·q0[b] + x1·q1[b]``, which is one of
+    0, x0, x1 and x0 + x1. The sum x0 + x1 is formed once for a row of the tile, the three select
+    lines once for a column, so an element selects and adds.
+    """
+
+    inverted = True
+
+    def __init__(self, parameters):
+        super().__init__(parameters)
+        pairs, bits = parameters.lanes // 2, parameters.x_format.bits
+        self.row = data.StructLayout({
+            "x":    self.x,
+            "pair": data.ArrayLayout(signed(bits + 1), pairs),
+        })
+        self.column = data.ArrayLayout(data.ArrayLayout(3, self.w_bits), pairs)
+        self.select = Select(parameters, bits + 1)
+
+    @property
+    def uses(self):
+        return (*super().uses, self.select)
 
     def share_row(self, x):
         pairs = range(0, self.parameters.lanes, 2)
@@ -128,45 +232,32 @@ class PairSum(Mac):
                 selects += [first & ~second, second & ~first, first & second]
         return Cat(*selects)
 
-    def total(self, m, row, column, acc):
-        heap = BitHeap(self.parameters.sum_bits)
-        for plane in range(self.w_bits):
-            for pair, planes in enumerate(column):
-                first, second, both = row.x[2 * pair], row.x[2 * pair + 1], row.pair[pair]
-                wide = [Value.cast(x) for x in (first, second)]
-                select = planes[plane]
-                addend = Signal(signed(len(both)), name=f"addend_{pair}_{plane}")
-                m.d.comb += addend.eq(
-                    Cat(*wide[0], wide[0][-1]) & select.first.replicate(len(addend))
-                    | Cat(*wide[1], wide[1][-1]) & select.second.replicate(len(addend))
-                    | Value.cast(both) & select.both.replicate(len(addend)))
-                heap.add(addend, shift=plane, negative=self.negative(plane))
-        heap.add(acc.as_unsigned())
-        return heap.total(m, self.adders)
+    def add(self, m, heap, row, column):
+        for pair, planes in enumerate(column):
+            values = row.x[2 * pair], row.x[2 * pair + 1], row.pair[pair]
+            for plane in range(self.w_bits):
+                m.submodules[f"select_{pair}_{plane}"] = select = Use(self.select)
+                m.d.comb += select.lines.eq(planes[plane])
+                m.d.comb += [port.eq(value) for port, value
+                             in zip((select.a, select.b, select.c), values, strict=True)]
+                heap.add((~select.y).as_signed(), shift=plane, negative=not self.negative(plane))
 
 
-class Shift(Mac):
+class Shift(Tree):
     """DenseShift's: ``acc + Σ_l ±(x_l << s_l)``, a shift and a conditional negation for each lane.
 
     Weights are powers of two, never zero, so that one addend for each lane suffices. A negation is
-    a complement, and one more, in a compressor tree with the accumulator. Source: DenseShift,
-    arXiv 2208.09708.
+    a complement, and one more. Source: DenseShift, arXiv 2208.09708.
     """
 
     def __init__(self, parameters):
         super().__init__(parameters)
         self.column = self.w
-        self.adders = FullAdders(parameters)
-
-    @property
-    def uses(self):
-        return tuple(self.adders.blocks.values())
 
     def share_column(self, w):
         return w
 
-    def total(self, m, row, column, acc):
-        heap = BitHeap(self.parameters.sum_bits)
+    def add(self, m, heap, row, column):
         for lane in range(self.parameters.lanes):
             *shift, negate = Value.cast(column[lane])
             shifted = row[lane] << Cat(shift)
@@ -174,8 +265,6 @@ class Shift(Mac):
             m.d.comb += addend.eq(shifted ^ negate.replicate(len(shifted)))
             heap.add(addend)
             heap.add(negate)
-        heap.add(acc.as_unsigned())
-        return heap.total(m, self.adders)
 
 
 class Float(Mac):
@@ -204,19 +293,12 @@ class Float(Mac):
             planes = [Mux(bit, x, C(0, 1)).as_signed() << plane for plane, bit in enumerate(weight)]
             negative = [planes.pop()] if self.negative(self.w_bits - 1) else []
             product = Signal(signed(len(x) + self.w_bits), name=f"product_{lane}")
-            m.d.comb += product.eq(_tree([*planes, *(-plane for plane in negative)]))
+            m.d.comb += product.eq(halves([*planes, *(-plane for plane in negative)]))
             addends.append(product << row[lane].shift)
-        return _tree(addends) + acc
-
-
-def _tree(addends: list) -> Value:
-    """Sum by halves, so that the depth grows with the logarithm."""
-    while len(addends) > 1:
-        addends = [reduce(add, addends[i:i + 2]) for i in range(0, len(addends), 2)]
-    return addends[0]
+        return halves(addends) + acc
 
 
 def mac(parameters: ArrayParameters) -> Mac:
     """Micro-architecture that the set names."""
-    return {"product": Product, "shift_add": ShiftAdd, "pair_sum": PairSum, "shift": Shift,
-            "float": Float}[parameters.mac](parameters)
+    return {"product": Product, "shift_add": ShiftAdd, "bit_plane": BitPlane, "radix4": Radix4,
+            "pair_sum": PairSum, "shift": Shift, "float": Float}[parameters.mac](parameters)

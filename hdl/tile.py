@@ -15,8 +15,10 @@ class PE(Block):
     """Output-stationary processing element: one accumulator and its shadow.
 
     Adds Σ x·q of its lanes in each cycle. In a cycle with ``last`` the sum goes to the shadow and
-    the next one starts from 0, without a bubble. The shadows of a column form a shift register
-    that moves in every other cycle. The accumulator needs no reset: ``last`` clears it.
+    the next one begins, without a bubble. The shadows of a column form a shift register that moves
+    in every other cycle. The accumulator needs no reset: ``last`` clears it.
+
+    Sums are complements if the micro-architecture is ``inverted``.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ class PE(Block):
             self.drain_o.eq(shadow),
         ]
         m.d.sync += [
-            acc.eq(Mux(self.last, 0, total)),
+            acc.eq(Mux(self.last, -1 if self.mac.inverted else 0, total)),
             shadow.eq(Mux(self.last, total, self.drain_i)),
         ]
 
@@ -121,15 +123,21 @@ class Tile(Block):
         m.d.comb += [self.x_o.eq(x), self.w_o.eq(w), self.drain_o.eq(drain)]
 
         rows, columns = [], []
+        early = self.parameters.cut == "shared"
         for name, layout, share, operands, shared in (
-                ("row", self.pe.mac.row, self.pe.mac.share_row, x, rows),
-                ("column", self.pe.mac.column, self.pe.mac.share_column, w, columns)):
+                ("row", self.pe.mac.row, self.pe.mac.share_row, self.x_i if early else x, rows),
+                ("column", self.pe.mac.column, self.pe.mac.share_column,
+                 self.w_i if early else w, columns)):
             for index, operand in enumerate(operands):
-                shared.append(Signal(layout, name=f"{name}_{index}"))
-                m.d.comb += Value.cast(shared[-1]).eq(share(operand))
+                shared.append(Signal(layout, name=f"{name}_{index}", reset_less=True))
+                m.d["sync" if early else "comb"] += Value.cast(shared[-1]).eq(share(operand))
+
+        def upright(total):
+            """Sum of an element from its complement and back, if it is one."""
+            return ~total if self.pe.mac.inverted else total
 
         for c, column in enumerate(columns):
-            above = self.drain_i[c]
+            above = upright(self.drain_i[c])
             for r, row in enumerate(rows):
                 m.submodules[f"pe_{r}_{c}"] = pe = Use(self.pe)
                 m.d.comb += [
@@ -139,6 +147,6 @@ class Tile(Block):
                     pe.drain_i.eq(above),
                 ]
                 above = pe.drain_o
-            m.d.sync += drain[c].eq(above)
+            m.d.sync += drain[c].eq(upright(above))
 
         return m

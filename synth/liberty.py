@@ -15,7 +15,7 @@ import numpy as np
 from synth.boolean import Expression, states
 
 __all__ = ["DEFAULT", "LibraryError", "Table", "Arc", "Energy", "Pin", "Register", "Cell", "Adder",
-           "Library"]
+           "Select", "Library"]
 
 #: NanGate 45 nm, typical, 1.1 V, 25 °C; see docs/cell-libraries.md.
 DEFAULT = (Path(__file__).parent.parent
@@ -156,6 +156,15 @@ class Adder:
     carry: str
 
 
+@dataclass(frozen=True)
+class Select:
+    """A cell that selects one of three bits or none and inverts: its pins, line and bit in turn."""
+
+    cell: str
+    inputs: tuple[str, ...]
+    output: str
+
+
 class Library:
     """A cell library.
 
@@ -237,10 +246,20 @@ class Library:
         return self._adder(2, lambda a, b: a ^ b, lambda a, b: a & b)
 
     @cached_property
+    def and_or_invert(self) -> "Select | None":
+        """Smallest cell that inverts the OR of three ANDs of two pins, next to each other."""
+        found = self._find(6, lambda a, b, c, d, e, f: ~(a & b | c & d | e & f))
+        return found and Select(found[0].name, tuple(found[0].inputs), *found[1])
+
+    @cached_property
     def buffer(self) -> str | None:
         """Smallest buffer."""
-        found = self._find(1, lambda a: a)
-        return found and found[0].name
+        return self.buffers[0].name if self.buffers else None
+
+    @cached_property
+    def buffers(self) -> list[Cell]:
+        """Buffers, the smallest first."""
+        return [cell for cell, _ in self._find_all(1, lambda a: a)]
 
     @cached_property
     def _nand2(self):
@@ -254,8 +273,13 @@ class Library:
         return found and Adder(found[0].name, tuple(found[0].inputs), *found[1])
 
     def _find(self, count, *functions):
-        """Smallest cell of ``count`` inputs with exactly these outputs, and the outputs' names."""
-        best = None
+        """The smallest of :meth:`_find_all`, or None."""
+        found = self._find_all(count, *functions)
+        return found[0] if found else None
+
+    def _find_all(self, count, *functions):
+        """Cells of ``count`` inputs with exactly these outputs, and the outputs' names, by area."""
+        found = []
         for cell in self.cells.values():
             outputs = [cell.pins[name].function for name in cell.outputs]
             if (cell.register or not cell.usable or len(cell.inputs) != count
@@ -267,9 +291,9 @@ class Library:
             roles = [next((name for name, table in tables.items()
                            if np.array_equal(table, function(*values.values()))), None)
                      for function in functions]
-            if None not in roles and (best is None or cell.area < best[0].area):
-                best = cell, roles
-        return best
+            if None not in roles:
+                found.append((cell, roles))
+        return sorted(found, key=lambda pair: pair[0].area)
 
     def _units(self, group):
         """Set the voltage and what brings the file's units to ns, fF, fJ and nW."""

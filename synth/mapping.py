@@ -9,13 +9,14 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from hdl import yosys
+from synth.fanout import insert
 from synth.liberty import Library
 from synth.netlist import Netlist, NetlistError
 
 __all__ = ["Block", "Memory", "Mapping", "synthesise", "simulation_model"]
 
 #: Area first, then at most 16 loads a net and the sizes that ``{D}`` needs (docs/synthesis.md).
-_ABC = "strash;ifraig;scorr;dc2;strash;dch;amap;topo;buffer,-c,-N,16;upsize,{D};dnsize,{D}"
+_ABC = "strash;ifraig;scorr;dc2;strash;dch;amap;topo;upsize,{D};dnsize,{D}"
 
 #: A delay in ps that no path exceeds: sizes stay least.
 _NO_HURRY = 10**6
@@ -46,7 +47,22 @@ setattr -mod -unset keep_hierarchy *
 flatten
 opt_clean -purge
 write_json netlist.json
+"""
+
+_WRITE = """
+read_json netlist.json
 write_verilog -noattr -simple-lhs netlist.v
+"""
+
+_SELECT = """
+module {name} (input [2:0] lines, input [{top}:0] a, b, c, output [{top}:0] y);
+  genvar i;
+  generate
+    for (i = 0; i <= {top}; i = i + 1) begin : bits
+      {cell} cell ({pins});
+    end
+  endgenerate
+endmodule
 """
 
 _ADDER = """
@@ -219,7 +235,8 @@ def synthesise(verilog: Path, top: str, library: Library, directory: Path, *,
     """
     directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
-    adders = _adder_map(verilog.read_text(), library)
+    source = verilog.read_text()
+    adders = _adder_map(source, library) + _select_map(source, library)
     (directory / "adders.v").write_text(adders)
     (directory / "abc.constraints").write_text(_constraints(library))
     settings = {"liberty": library.path, "verilog": verilog.resolve(), "top": top, "abc": _ABC,
@@ -233,8 +250,12 @@ def synthesise(verilog: Path, top: str, library: Library, directory: Path, *,
         raise NetlistError(f"Module {top} must have a memory {outside}")
     yosys.run(_MAP.format(memories=commands, outside=_outside(apart), **settings),
               directory=directory, log=directory / "map.log")
+    flat = json.loads((directory / "netlist.json").read_text())
+    added = insert(flat["modules"][top], library)
+    (directory / "netlist.json").write_text(json.dumps(flat))
+    yosys.run(_WRITE.format(**settings), directory=directory, log=directory / "write.log")
     modules = json.loads((directory / "hierarchy.json").read_text())["modules"]
-    blocks = _blocks(modules, top, library)
+    blocks = _blocks(modules, top, library, added)
     areas = {block.module: block for block in blocks}
     netlist = Netlist.load(directory / "netlist.json", top, library, apart)
     return Mapping(
@@ -324,6 +345,18 @@ def _adder_map(source, library):
         for name, width in re.findall(r"^module\s+(\w+_full_adder(?:_(\d+))?)\b", source, re.M))
 
 
+def _select_map(source, library):
+    """Verilog that replaces each select module of ``source`` by the library's cells."""
+    select = library.and_or_invert
+    if select is None:
+        return ""
+    wires = ("lines[0]", "a[i]", "lines[1]", "b[i]", "lines[2]", "c[i]", "y[i]")
+    pins = ", ".join(f".{pin}({wire})" for pin, wire in zip(
+        (*select.inputs, select.output), wires, strict=True))
+    return "".join(_SELECT.format(name=name, top=int(width) - 1, cell=select.cell, pins=pins)
+                   for name, width in re.findall(r"^module\s+(\w+_select_(\d+))\b", source, re.M))
+
+
 def _constraints(library):
     """Surroundings of the logic, for ABC: the least buffer drives it, it drives four NANDs."""
     driver = f"set_driving_cell {library.buffer}\n" if library.buffer else ""
@@ -359,8 +392,12 @@ def _outside(modules):
             f"blackbox {names}")
 
 
-def _blocks(modules, top, library):
-    """Blocks of the mapped hierarchy, each before what it uses."""
+def _blocks(modules, top, library, added):
+    """Blocks of the mapped hierarchy, each before what it uses.
+
+    ``added`` is the area of the buffers by the path of the block that drives them, which counts
+    them as its own, in the mean of its instances.
+    """
     counts = {name: Counter(cell["type"] for cell in contents["cells"].values())
               for name, contents in modules.items()}
     uses = {name: [used for used in counts[name] if used not in library.cells] for name in counts}
@@ -369,11 +406,27 @@ def _blocks(modules, top, library):
     for name in reversed(order):
         for used in uses[name]:
             instances[used] += instances[name] * counts[name][used]
+    drivers = Counter()
+    for path, area in added.items():
+        drivers[_module(modules, top, path)] += area
     for name in order:
         own[name] = sum(library.cells[cell].area * count for cell, count in counts[name].items()
-                        if cell in library.cells)
+                        if cell in library.cells) + drivers[name] / instances[name]
         total[name] = own[name] + sum(counts[name][used] * total[used] for used in uses[name])
     return tuple(Block(name, instances[name], own[name], total[name]) for name in reversed(order))
+
+
+def _module(modules, top, path):
+    """Module of the block at a path, whose instances' names may have dots themselves."""
+    name, rest = top, path
+    while rest:
+        instance = next((key for key, cell in modules[name]["cells"].items()
+                         if cell["type"] in modules
+                         and (rest == key or rest.startswith(f"{key}."))), None)
+        if instance is None:
+            break
+        name, rest = modules[name]["cells"][instance]["type"], rest[len(instance) + 1:]
+    return name
 
 
 def _below(top, uses):

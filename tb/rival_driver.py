@@ -1,11 +1,11 @@
 """Driver of a rival, and what it must answer."""
 
 import numpy as np
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden.rivals import RivalParameters, dot, fma
 from golden.stream import pack
-from tb.stream import reset, start_clock
+from tb.stream import start_clock
 from tb.tile_driver import signed_fields
 
 __all__ = ["latency", "drain", "expected", "running"]
@@ -20,6 +20,8 @@ async def drain(dut, p: RivalParameters, x, w, last, above=None, zeros=None, sca
                 weights: bool = False):
     """Sums that drain from the rival, shape (cycles, C), when it is fed one beat in each cycle.
 
+    A reset in the middle of junk goes before them.
+
     Codes of activations ``x`` have shape (cycles, R, L), of weights ``w`` (cycles, C, L), ``last``
     (cycles,); of a tile the sums ``above``, ``zeros`` and codes ``scales`` have (cycles, C). With
     ``weights`` those that leave in ``w_o`` come too, codes of shape (cycles, C, L).
@@ -33,8 +35,12 @@ async def drain(dut, p: RivalParameters, x, w, last, above=None, zeros=None, sca
     start_clock(dut)
     ports = [getattr(dut, name) for name in inputs]
     for port in ports:
-        port.value = 0
-    await reset(dut)
+        port.value = (1 << len(port)) - 1
+    # Whatever is in flight goes, and beats follow a reset at once.
+    await ClockCycles(dut.clk, 4)
+    dut.rst.value = 1
+    await RisingEdge(dut.clk)
+    dut.rst.value = 0
     drained, passed = [], []
     for beat in zip(*inputs.values(), strict=True):
         for port, value in zip(ports, beat, strict=True):
@@ -58,16 +64,16 @@ def _fields(words, bits, count, *, signed):
 
 def running(p: RivalParameters, x, w, last):
     """Accumulators after each beat by golden, shape (cycles, R, C); ``w`` are the factors."""
+    if p.acc_format is None:
+        sums = dot(p, x, w.swapaxes(1, 2)).cumsum(axis=0)
+        ends = np.flatnonzero(last)
+        before = np.concatenate([0 * sums[:1], sums[ends]])
+        return sums - before[np.searchsorted(ends, np.arange(len(x)))]
     acc = np.zeros((p.tile_rows, p.tile_columns), dtype=np.int64)
     sums = np.zeros((len(x), *acc.shape), dtype=np.int64)
     for cycle in range(len(x)):
-        if p.acc_format:
-            acc = fma(x[cycle], w[cycle].T, acc, p.acc_format)
-        else:
-            acc = acc + dot(p, x[cycle], w[cycle].T)
-        sums[cycle] = acc
-        if last[cycle]:
-            acc = np.zeros_like(acc)
+        sums[cycle] = fma(x[cycle], w[cycle].T, acc, p.acc_format)
+        acc = np.zeros_like(acc) if last[cycle] else sums[cycle]
     return sums
 
 

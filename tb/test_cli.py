@@ -131,9 +131,9 @@ def test_set_of_an_exact_softmax_unit(tmp_path):
       "invalid start byte")),
     ("a.toml", "x = " + 9999 * "[", "Parameter set a.toml is not TOML: it is nested too deeply"),
     ("a.toml", {**TINY, "rows": 4},
-     ("Parameters must be among bands, group, lanes, mac, mesh_columns, mesh_rows, name, scale, "
-      "tile_columns, tile_rows, w, w_depth, wide, x, x_align, x_depth, x_rows, x_scale, x_zero, "
-      "y, y_lanes, not rows")),
+     ("Parameters must be among adders, bands, cut, group, lanes, mac, mesh_columns, mesh_rows, "
+      "name, scale, tile_columns, tile_rows, w, w_depth, wide, x, x_align, x_depth, x_rows, "
+      "x_scale, x_zero, y, y_lanes, not rows")),
     ("a.toml", {"lanes": 4}, "Parameters tile_columns, tile_rows must be given"),
     ("a.toml", {**TINY, "lanes": 3}, "Parameter lanes must divide the group size 16, not 3"),
     ("a.toml", {**TINY, "unit": "gemm"},

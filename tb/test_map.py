@@ -220,3 +220,24 @@ def test_delay_makes_cells_larger(tmp_path, default):
 def test_bad_source(tmp_path, default):
     with pytest.raises(yosys.YosysError, match="syntax error"):
         synthesised(tmp_path, "module demo (", "demo", default)
+
+
+SELECT = """
+module demo_select_4 (input [2:0] lines, input [3:0] a, b, c, output [3:0] y);
+  assign y = ~(a & {4{lines[0]}} | b & {4{lines[1]}} | c & {4{lines[2]}});
+endmodule
+module demo (input [2:0] lines, input [3:0] a, b, c, output [3:0] y);
+  demo_select_4 select (lines, a, b, c, y);
+endmodule
+"""
+
+
+def test_selects_become_and_or_invert_cells(tmp_path, default):
+    mapping = synthesised(tmp_path, SELECT, "demo", default)
+    assert mapping.cells == {"AOI222_X1": 4}
+    prove(tmp_path, mapping)
+
+
+def test_a_library_without_such_a_cell_selects_too(tmp_path, mini):
+    assert mini.and_or_invert is None
+    prove(tmp_path, synthesised(tmp_path, SELECT, "demo", mini))

@@ -11,14 +11,17 @@ from golden.parameters import ACCUMULATE_LOOP, MACS, SETS, ArrayParameters
 from golden.quantise import Activations, GroupedWeights
 
 NAME = "Name must be a lower-case identifier of at most 32 characters, not "
-KEYS = ("Parameters must be among bands, group, lanes, mac, mesh_columns, mesh_rows, name, scale, "
-        "tile_columns, tile_rows, w, w_depth, wide, x, x_align, x_depth, x_rows, x_scale, x_zero, "
-        "y, y_lanes, not ")
+KEYS = ("Parameters must be among adders, bands, cut, group, lanes, mac, mesh_columns, mesh_rows, "
+        "name, scale, tile_columns, tile_rows, w, w_depth, wide, x, x_align, x_depth, x_rows, "
+        "x_scale, x_zero, y, y_lanes, not ")
 FLOAT = ("Parameter mac must be float for float activations that are not aligned, and only then, "
          "not ")
+ADDERS = ("Parameter adders must be compressors for mac product, shift_add and float, which add by "
+          "carry chains anyway, not ")
 WEIGHTS = ("Parameter w must be one of int2, int3, int4, uint4, int8, ternary, shift2, shift3, "
            "shift4, e2m1, not ")
-MAC = "Parameter mac must be one of shift_add, pair_sum, product, shift, float, not "
+MAC = ("Parameter mac must be one of shift_add, bit_plane, radix4, pair_sum, product, shift, float, "
+       "not ")
 SHIFT = "Parameter w must be shift2, shift3 or shift4 for mac shift, not "
 ALIGNED = "Parameter x_scale must be e8m0 for aligned activations, and only then, not "
 
@@ -63,6 +66,10 @@ def refuse(message):
     ({"x": "fp16"}, f"{FLOAT}'pair_sum'"),
     ({"mac": "float"}, f"{FLOAT}'float'"),
     ({"x": "fp16", "x_align": 8, "x_scale": "e8m0", "mac": "float"}, f"{FLOAT}'float'"),
+    ({"adders": "luts"},
+     "Parameter adders must be one of compressors, carry_chains, not 'luts'"),
+    ({"cut": 1}, "Parameter cut must be one of operands, shared, not 1"),
+    ({"mac": "product", "adders": "carry_chains"}, f"{ADDERS}'carry_chains'"),
     *(({"mac": "shift", "w": w}, f"{SHIFT}{w!r}") for w in ("uint4", "ternary")),
     ({"x": "fp16", "mac": "float", "x_zero": True},
      "Parameter x must be int8 for x_zero, not 'fp16'"),

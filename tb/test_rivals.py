@@ -33,14 +33,13 @@ OTHERS = [
 
 def check(parameters, count, source=None):
     """Run the bench with ``count`` random operands of each kind."""
-    block = rival(parameters)
-    simulate(source or verilog(block), block.module, "tb.bench_rival",
+    simulate(source or verilog(rival(parameters)), f"mixpe_{parameters.name}", "tb.bench_rival",
              parameters=parameters.to_dict(), count=count)
 
 
 @pytest.mark.parametrize("parameters", SMALL, ids=lambda parameters: parameters.name)
 def test_rival(parameters):
-    check(parameters, 10_000 if parameters.kind == "fp16_fma" else 1000)
+    check(parameters, 5000 if parameters.kind == "fp16_fma" else 1000)
 
 
 @pytest.mark.full
@@ -52,7 +51,19 @@ def test_other_rivals(parameters):
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["fp16_fma", "fp16_fma_fp32"])
 def test_a_million_fused_multiply_adds(name):
-    check(RIVALS[name], 400_000)
+    check(RIVALS[name], 250_000)
+
+
+@pytest.mark.parametrize("parameters", [SMALL[1], SMALL[-1]], ids=lambda each: each.name)
+def test_given_operands(parameters, tmp_path):
+    p, rng = parameters, np.random.default_rng(3)
+    x, w, zeros, scales = (rng.integers(0, high, (300, *shape)) for high, *shape in (
+        (0x7c00, p.tile_rows, p.lanes), (1 << p.w_format.bits - 1, p.tile_columns, p.lanes),
+        (16, p.tile_columns), (0x3c00, p.tile_columns)))
+    np.savez(tmp_path / "operands.npz", x=x, w=w, zeros=zeros, scales=scales)
+    block = rival(p)
+    assert simulate(verilog(block), block.module, "tb.bench_rival", tests="given_operands",
+                    parameters=p.to_dict(), operands=str(tmp_path / "operands.npz")) == 1
 
 
 def netlist(parameters, folder):

@@ -16,7 +16,10 @@ TILES = [
     *(ArrayParameters(name=f"{mac}_{w}", mac=mac, w=w, **SHAPE) for mac, w in (
         ("pair_sum", "int4"), ("pair_sum", "uint4"), ("shift_add", "int8"), ("pair_sum", "int2"),
         ("shift_add", "int3"), ("pair_sum", "ternary"), ("shift", "shift3"),
-        ("product", "shift4"), ("pair_sum", "e2m1"))),
+        ("product", "shift4"), ("pair_sum", "e2m1"), ("radix4", "uint4"), ("radix4", "int3"),
+        ("bit_plane", "int4"))),
+    ArrayParameters(name="chains", mac="radix4", w="int4", adders="carry_chains", cut="shared",
+                    **SHAPE),
     ArrayParameters(name="scalar", mac="shift_add", **SCALAR),
     ArrayParameters(name="aligned", x="bf16", x_align=12, x_scale="e8m0", w="e2m1", **SHAPE),
 ]
@@ -24,7 +27,7 @@ TILES = [
 #: The other micro-architectures of these formats.
 OTHERS = [
     ArrayParameters(name=f"{mac}_{w}", mac=mac, w=w, **SHAPE)
-    for mac in ("shift_add", "pair_sum", "product", "shift")
+    for mac in ("shift_add", "bit_plane", "radix4", "pair_sum", "product", "shift")
     for w in ("int2", "int3", "int4", "uint4", "int8", "ternary", "shift2", "shift3", "shift4",
               "e2m1")
     if (mac != "shift" or w.startswith("shift"))
@@ -33,7 +36,12 @@ OTHERS = [
      for mac in ("shift_add", "product") for w in ("int4", "uint4")
 ] + [ArrayParameters(name=f"aligned_{x_align}_{mac}", x="fp16", x_align=x_align, x_scale="e8m0",
                      mac=mac, **SHAPE)
-     for mac in ("shift_add", "pair_sum", "product") for x_align in (3, 12, 24)
+     for mac in ("shift_add", "radix4", "pair_sum", "product") for x_align in (3, 12, 24)
+] + [ArrayParameters(name=f"{mac}_{adders}_{cut}", mac=mac, w=w, adders=adders, cut=cut, **SHAPE)
+     for mac, w in (("bit_plane", "int4"), ("radix4", "int4"), ("pair_sum", "int4"),
+                    ("shift", "shift3"))
+     for adders in ("compressors", "carry_chains") for cut in ("operands", "shared")
+     if (adders, cut) != ("compressors", "operands")
 ] + [ArrayParameters(name=f"float_{x}_{w}", x=x, mac="float", w=w, **SHAPE)
      for x in ("fp16", "bf16") for w in ("int8", "ternary", "shift4", "e2m1")]
 

@@ -15,11 +15,6 @@ from hdl.rivals.factor import FP16, LOWEST, SIGNIFICAND, factor_layout
 
 __all__ = ["FusedMultiplyAdd"]
 
-#: Bits below the product's lowest. The last also stands for all ones below it, but not where a
-#: difference loses more than one of its leading bits: to fp16 see :class:`FusedMultiplyAdd`; a
-#: product in [1, 4) less an addend of 24 bits loses more down to a quarter of its top bit, 2**-4.
-_BELOW = {"fp16": 5, "fp32": 6}
-
 
 class FusedMultiplyAdd(Block):
     """Combinational ``total = acc + x * w``, rounded once, to the nearest, ties to even.
@@ -29,10 +24,10 @@ class FusedMultiplyAdd(Block):
     whatever leaves the word below being one bit that stands for it; one adder, one count of
     leading zeros, one shift back, one increment.
 
-    * To fp16, factors enter as they are. A product may then have leading zeros, but its lowest bit
-      is at least 2**-19, so that five bits below it hold all of fp16.
-    * To fp32, factors enter normalised. A sum that starts from 0 is a multiple of 2**-48 and below
-      2**58: it is never subnormal and never overflows, and only such ones are served.
+    * To fp16, factors enter as they are.
+    * To fp32, factors enter normalised, or words would be wider. A sum that starts from 0 is a
+      multiple of 2**-48 and below 2**58: it is never subnormal and never overflows, and only such
+      ones are served.
 
     Parameters
     ----------
@@ -69,12 +64,12 @@ class FusedMultiplyAdd(Block):
         m = Module()
 
         acc      = float32.unpack(m, self.acc, self._format)
+        infinite = named(m, "infinite", self.x.infinite | self.w.infinite)
         sign     = named(m, "sign", self.x.sign ^ self.w.sign)
         subtract = named(m, "subtract", sign ^ acc.sign)
         absent   = named(m, "absent", self.x.zero | self.w.zero)
 
         exponent, swap, big, small = self._aligned(m, acc, absent)
-
         # Two's complement if it is negative.
         total    = named(m, "total", (Cat(C(1, 1), big)
                                       + Cat(subtract, small ^ subtract.replicate(len(small))))[1:])
@@ -82,22 +77,20 @@ class FusedMultiplyAdd(Block):
         word     = named(m, "word", Cat(total[:-1], total[-1] ^ subtract))
         body, none = self._rounded(m, word, negative, exponent)
 
-        infinite = named(m, "infinite", self.x.infinite | self.w.infinite)
-        nan      = named(m, "nan", self.x.nan | self.w.nan | acc.nan
-                         | ((self.x.infinite | self.w.infinite) & absent)
-                         | (infinite & acc.infinite & subtract))
-        zero     = none & ~negative
-        sign     = Mux(infinite | acc.infinite, Mux(infinite, sign, acc.sign),
-                       (Mux(swap, acc.sign, sign) ^ negative) & ~(zero & subtract))
+        nan  = named(m, "nan", self.x.nan | self.w.nan | acc.nan
+                     | (infinite & absent) | (infinite & acc.infinite & subtract))
+        zero = none & ~negative
+        sign = Mux(infinite | acc.infinite, Mux(infinite, sign, acc.sign),
+                   (Mux(swap, acc.sign, sign) ^ negative) & ~(zero & subtract))
         self._pack(m, body, sign, infinite | acc.infinite, nan)
 
         return m
 
     def _aligned(self, m, acc, absent):
         """Exponent of the higher addend's top bit, whether that is acc, and both as words."""
-        fmt, below = self._format, _BELOW[self._format.name]
-        product = named(m, "product", self._product(m))
-        width   = len(product) + below
+        fmt, below = self._format, self._below
+        product    = named(m, "product", self._product(m))
+        width      = len(product) + below
         # The product's highest bit weighs twice the product of the leading ones.
         offset   = fmt.bias - 2 * (FP16.bias + LOWEST * self._normal) + 1
         exponent = named(m, "exponent", self.x.exponent + self.w.exponent + offset)
@@ -110,9 +103,21 @@ class FusedMultiplyAdd(Block):
         big    = named(m, "big", Mux(swap, addend, Cat(C(0, below), product)))
         small  = named(m, "small", Mux(swap, Cat(C(0, below - 1), product, C(0, 1)), addend))
         small  = float32.shift_right(m, small, distance[:-1] ^ swap.replicate(len(distance) - 1))
+
         highest = max(2**fmt.exp_bits, 2 * (2**FP16.exp_bits + LOWEST * self._normal) + offset) - 1
         higher  = named(m, "higher", Mux(swap, acc.scale, exponent)[:highest.bit_length()])
         return higher, swap, big, small
+
+    @property
+    def _below(self):
+        """Bits of a word below the product's lowest.
+
+        A difference that loses more than one leading bit is exact. Any other has its leading one
+        at most one place below the product's, then come the rest of the significand, a half of its
+        last place, and a bit for all below. Two subnormal factors never set the exponent.
+        """
+        product = FP16.man_bits * (1 + self._normal)  # least place of the leading one
+        return self._format.man_bits + 1 + 2 - product
 
     def _product(self, m):
         """Product of the significands; Booth digits of one select multiples of the other."""
