@@ -160,7 +160,7 @@ def show(report: dict) -> None:
     period = report["energy_period_ns"]
     table = Table(Column("design", no_wrap=True), title=f"Designs, energies at {period:.2f} ns",
                   title_justify="left", box=box.SIMPLE)
-    kinds = list(max((each["fj_per_mac"] for each in report["designs"]), key=len))
+    kinds = report["layers"]
     sized = {each["name"]: each for each in report["delay_driven"]}
     for heading in ("MAC per\ncycle", "GE per\nMAC", "ns", *(f"fJ,\n{kind}" for kind in kinds)):
         table.add_column(heading, justify="right")
@@ -176,8 +176,7 @@ def show(report: dict) -> None:
         table.add_row(each["name"], *cells)
     console.print(table)
 
-    table = Table(Column("ratio", no_wrap=True), "ours", "rival", title="Ratios",
-                  title_justify="left", box=box.SIMPLE)
+    table = Table("ratio", "ours", "rival", title="Ratios", title_justify="left", box=box.SIMPLE)
     for heading in ("value", "target", "met"):
         table.add_column(heading, justify="right")
     for claim in report["ratios"]:
