@@ -15,7 +15,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from scripts.console import console
 from scripts.designs import LAYERS, Design, Measured, designs, measure
@@ -157,9 +157,10 @@ def _facts(each: Measured, period: float) -> dict:
 
 def show(report: dict) -> None:
     """The report as tables."""
-    table = Table("design", title=f"Designs, energies at {report['energy_period_ns']:.2f} ns",
+    period = report["energy_period_ns"]
+    table = Table(Column("design", no_wrap=True), title=f"Designs, energies at {period:.2f} ns",
                   title_justify="left", box=box.SIMPLE)
-    kinds = list(max((each["fj_per_mac"] for each in report["designs"]), key=len))
+    kinds = report["layers"]
     sized = {each["name"]: each for each in report["delay_driven"]}
     for heading in ("MAC per\ncycle", "GE per\nMAC", "ns", *(f"fJ,\n{kind}" for kind in kinds)):
         table.add_column(heading, justify="right")
