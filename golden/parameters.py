@@ -437,6 +437,9 @@ SETS = {parameters.name: parameters for parameters in (
     # 1,024 multiply-accumulates a cycle with one dequantiser for each 128.
     ArrayParameters(name="edge", lanes=16, tile_rows=4, tile_columns=4, mesh_rows=2,
                     mesh_columns=2, y_lanes=2, x_rows=8),
+    # The cheapest multiply-accumulates: twice the lanes, for streams twice as wide.
+    ArrayParameters(name="dense", lanes=32, tile_rows=4, tile_columns=8, y_lanes=2, x_rows=4,
+                    w_depth=256),
     # Yosys' synth_ecp5 counts 12,400 LUTs with carries, half of an LFE5U-25F.
     ArrayParameters(name="fpga", lanes=8, tile_rows=2, tile_columns=2, mesh_columns=2),
     # MixLLM (arXiv 2412.14590): output features of 8 and 4 bits, activations scaled by group.

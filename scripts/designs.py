@@ -24,7 +24,8 @@ __all__ = ["ARRAYS", "BLOCKS", "LANES", "LAYERS", "SIZES", "Design", "Measured",
 BLOCKS = {
     "tile":        "a tile of a set",
     "element":     "an element or a tile of a rival",
-    "dequantiser": "a column's dequantiser, its accumulators' memory counted apart",
+    "dequantiser": "a column's dequantiser and the control of its accumulators, which several "
+                   "columns would share; the accumulators' memory counted apart",
     "array":       "a whole array",
 }
 
@@ -86,11 +87,11 @@ class Design:
     def component(self) -> Block:
         """Block that is mapped, made anew."""
         from hdl.array import Array
-        from hdl.dequantiser import Dequantiser
         from hdl.rivals.block import rival
         from hdl.tile import Tile
+        from tb.column import Column
 
-        return {"tile": Tile, "element": rival, "dequantiser": Dequantiser,
+        return {"tile": Tile, "element": rival, "dequantiser": Column,
                 "array": Array}[self.block](self.parameters)
 
     @property
@@ -203,7 +204,8 @@ def _named(known: set[ArrayParameters], kinds: tuple[str, ...]) -> Iterator[Desi
 
 def _tile_of(p: ArrayParameters) -> ArrayParameters:
     """Set that differs from others with the same tile in nothing."""
-    tile = ("x", "x_align", "w", "mac", "group", "lanes", "tile_rows", "tile_columns", "pipeline")
+    tile = ("x", "x_align", "w", "mac", "group", "lanes", "tile_rows", "tile_columns", "adders",
+            "cut")
     kept = {each.name: getattr(p, each.name) for each in fields(p) if each.name in tile}
     scale = {"x_scale": "e8m0"} if p.x_align else {}
     return ArrayParameters(name="tile", **kept, **scale)

@@ -7,6 +7,9 @@ from scripts.designs import LAYERS, Measured
 
 __all__ = ["Ratio", "best", "ratios"]
 
+#: Name of the INT8 element that has what an element of a tile has.
+_FRAME = "INT8 PE with shadow"
+
 _COMPARISONS = {"<=": lambda a, b: a <= b, ">=": lambda a, b: a >= b, "<": lambda a, b: a < b}
 
 
@@ -85,6 +88,9 @@ def ratios(area_driven: list[Measured], delay_driven: list[Measured]) -> list[Ra
     result = [
         _areas("area, W4A8 tile / INT8 PE", w4a8, pe, "<=", 0.20,
                "MixPE (arXiv 2411.16158): area times power of its PE 1 / 2.29 of INT8's"),
+        *([_areas("area, W4A8 tile / INT8 PE in the same frame", w4a8, found[_FRAME], "<=", 0.20,
+                  "the same; the PE has a shadow that drains while it goes on, as ours has")]
+          if _FRAME in found else []),
         *(_energies(f"energy, W4A8 tile / INT8 PE, {kind}", w4a8, pe, kind) for kind in LAYERS),
         *(_energies(f"energy, W4A8 / INT8 tile, {kind}", w4a8, int8, kind, target=1.0,
                     comparison="<") for kind in LAYERS[-1:]),
