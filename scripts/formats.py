@@ -2,6 +2,7 @@
 
 from math import log2
 from pathlib import Path
+from string import ascii_lowercase
 
 from golden.formats import FORMATS, Format
 from golden.parameters import CHOICES, MACS, ArrayParameters
@@ -91,7 +92,7 @@ def _macs(weights: str, activations: str) -> list[str]:
 
 def page() -> str:
     """Markdown page of formats and combinations."""
-    letters = dict(zip(MACS, "abcde", strict=True))
+    letters = dict(zip(MACS, ascii_lowercase, strict=False))
     combinations = [
         " | ".join([f"| {weights}", *(" ".join(letters[mac] for mac in _macs(weights, activations))
                                       for activations in ACTIVATIONS)]) + " |"

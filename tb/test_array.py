@@ -8,7 +8,8 @@ from hdl.export import verilog
 from tb.runner import simulate
 
 #: Large, or what tb.test_matrix has too in smaller arrays.
-LONG = ("edge", "dense", "fpga", "paper", "mixed", "shift", "w4a16", "w4a16_aligned", "mxfp4", "nvfp4")
+LONG = ("edge", "dense", "fpga", "paper", "mixed", "shift", "w4a16", "w4a16_aligned", "mxfp4",
+        "nvfp4")
 
 PARAMETERS = [
     *(pytest.param(p, marks=pytest.mark.full) if name in LONG else p
