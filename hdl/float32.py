@@ -228,9 +228,11 @@ def magnitude(m: Module, result: Sum) -> Exact:
                  fill=fill, cancelled=subtract, infinite=result.infinite, nan=result.nan)
 
 
-def round_exact(m: Module, exact: Exact, *, subnormal: bool = True,
-                overflow: bool = True) -> Float:
+def round_exact(m: Module, exact: Exact, *, subnormal: bool = True, overflow: bool = True,
+                limit: "Value | None" = None) -> Float:
     """Round to binary32; the word must have at least ``SIGNIFICAND`` bits.
+
+    ``limit`` is the exponent less one, for whoever has it already.
 
     Without ``subnormal`` or ``overflow`` the result cannot be subnormal, or too large, and logic
     is saved.
@@ -238,7 +240,7 @@ def round_exact(m: Module, exact: Exact, *, subnormal: bool = True,
     zeros, zero = leading_zeros(m, exact.word)
     if subnormal:
         # A one where the shift of a subnormal number ends, which need not be compared then.
-        limit    = named(m, "limit", exact.exponent - 1)
+        limit    = named(m, "limit", exact.exponent - 1) if limit is None else limit
         ends     = Cat(limit == place for place in reversed(range(len(exact.word))))
         zeros, _ = leading_zeros(m, named(m, "counted", exact.word | ends))
     word = exact.word

@@ -56,9 +56,9 @@ class Rescale(Block):
     def elaborate(self, platform):
         m = Module()
 
-        product = self._multiply(m, *(float32.unpack(m, code, FP32)
-                                      for code in (self.acc, self.scale)))
-        number  = float32.registered(m, float32.round_exact(m, product), self.enable)
+        product, limit = self._multiply(m, *(float32.unpack(m, code, FP32)
+                                             for code in (self.acc, self.scale)))
+        number = float32.registered(m, float32.round_exact(m, product, limit=limit), self.enable)
 
         narrow = _to_integer if self._format.is_integer else _to_float
         y = Signal.like(self.y, reset_less=True)
@@ -69,7 +69,7 @@ class Rescale(Block):
         return m
 
     def _multiply(self, m, a, b):
-        """Exact product, three stages later."""
+        """Exact product, three stages later, and its exponent less one."""
         half  = SIGNIFICAND // 2
         parts = [Signal(SIGNIFICAND + half, name=name, reset_less=True)
                  for name in ("low", "high")]
@@ -89,7 +89,10 @@ class Rescale(Block):
         pieces = float32.registered(m, float32.registered(m, pieces, self.enable), self.enable)
 
         pieces = float32.bounded(m, Exact(**vars(pieces) | {"word": word}))
-        return float32.registered(m, pieces, self.enable)
+        limit  = Signal(len(pieces.exponent), reset_less=True)
+        with m.If(self.enable):
+            m.d.sync += limit.eq(pieces.exponent - 1)
+        return float32.registered(m, pieces, self.enable), limit
 
 
 def _to_float(m: Module, number: Float, fmt: Format) -> Value:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from golden.parameters import SETS, ArrayParameters
-from hdl.dequantiser import Dequantiser
 from hdl.export import export
 from scripts import synth
 from scripts.activity import bits, dequantiser_activity, tile_activity
@@ -16,6 +15,7 @@ from synth.netlist import Instance, Netlist, NetlistError
 from synth.power import Activity
 from synth.simulation import simulate
 from tb import runner
+from tb.column import Column
 from tb.test_power import MULTIPLIER
 
 CYCLES = 200
@@ -126,7 +126,7 @@ def test_a_wrong_tile_is_found(element, tmp_path):
     pytest.param(SETS["mxfp4"].replace(tile_columns=1, y_lanes=1), marks=pytest.mark.full),
 ], ids=lambda parameters: parameters.name)
 def test_accumulators_of_a_dequantiser_are_checked(parameters, tmp_path, monkeypatch):
-    block = Dequantiser(parameters)
+    block = Column(parameters)
     mapping = synthesise(export(block, tmp_path), block.module, Library.load(), tmp_path,
                          flatten=False)
     dequantiser_activity(mapping, parameters, "heavy", streams=2)
