@@ -21,6 +21,7 @@ KINDS = {
 RIVAL_CHOICES: dict[str, tuple[str | bool, ...]] = {
     "kind": tuple(KINDS),
     "acc": ("exact", "fp16", "fp32"),
+    "shadow": (False, True),
 }
 
 #: Least and greatest value of each parameter that is an integer.
@@ -51,6 +52,9 @@ class RivalParameters(BaseParameters):
         of ``int8_pe``.
     acc : str
         Accumulators: ``exact``, integers that hold every sum, or a float format.
+    shadow : bool
+        Whether a processing element of kind ``int8_pe`` hands its sum to a shadow register, from
+        which it drains while the next sum goes on, as those of an array do.
 
     Raises
     ------
@@ -66,6 +70,7 @@ class RivalParameters(BaseParameters):
     tile_columns: int = 1
     group: int = 128
     acc: str = "exact"
+    shadow: bool = False
 
     def __post_init__(self) -> None:
         self._check_values(RIVAL_CHOICES, RIVAL_RANGES)
@@ -80,6 +85,8 @@ class RivalParameters(BaseParameters):
             if getattr(self, field) != 1:
                 raise ValueError(f"Parameter {field} must be 1 for kind {self.kind}, "
                                  f"not {getattr(self, field)}")
+        if self.shadow and self.kind != "int8_pe":
+            raise ValueError(f"Parameter shadow must be False for kind {self.kind}, not True")
         if self.group % self.lanes:
             raise ValueError(f"Parameter lanes must divide the group size {self.group}, "
                              f"not {self.lanes}")
@@ -149,6 +156,7 @@ class RivalParameters(BaseParameters):
 
 RIVALS = {parameters.name: parameters for parameters in (
     RivalParameters(name="int8_pe", kind="int8_pe"),
+    RivalParameters(name="int8_pe_shadow", kind="int8_pe", shadow=True),
     RivalParameters(name="fp16_fma", kind="fp16_fma", acc="fp16"),
     RivalParameters(name="fp16_fma_fp32", kind="fp16_fma", acc="fp32"),
     # Progressive quantisation, as in QServe (arXiv 2405.04532) and LiquidGEMM (arXiv 2509.01229).

@@ -10,6 +10,7 @@ from scripts.operands import STREAMS, Sums, operands, sums, warm_up
 from synth.mapping import Mapping
 from synth.power import Activity
 from synth.simulation import simulate
+from tb.rival_driver import latency
 from tb.runner import SimulationError
 from tb.tile_driver import LATENCY, expected
 
@@ -68,10 +69,13 @@ def element_activity(mapping: Mapping, parameters: RivalParameters, kind: str,
         "x_i": bits(x, p.x_format.bits),
         "w_i": bits(w, p.w_format.bits),
         "last_i": np.repeat(last, streams).reshape(-1, streams, 1),
+        **({"drain_i": np.zeros((len(x), streams, p.sum_bits), dtype=bool)}
+           if parameters.shadow else {}),
     }), measured=len(x) - warm_up(p))
     totals = (p.x_format.decode(x) * p.w_format.decode(w)).reshape(-1, p.beats, streams).sum(axis=1)
-    # The accumulator holds a sum two cycles after its last operands; the last is not seen.
-    shown = outputs["drain_o"][RESET + 2:][last[:-2]]
+    # The last sum is not seen.
+    after = latency(parameters)
+    shown = outputs["drain_o"][RESET + after:][last[:-after]]
     check(mapping, shown, bits(totals.astype(np.int64)[:len(shown)], p.sum_bits))
     return activity
 

@@ -1,12 +1,15 @@
 """``mixpe bench``: every design and rival measured in one run, and ratios with targets."""
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
+import click
 from rich import box
 from rich.progress import (
     BarColumn,
@@ -20,7 +23,7 @@ from rich.table import Column, Table
 from scripts.console import console
 from scripts.designs import LAYERS, Design, Measured, designs, measure
 from scripts.files import write
-from scripts.ratios import Ratio, best, ratios
+from scripts.ratios import Ratio, alike, best, ratios, shape
 from scripts.synth import LEFT_OUT, library_facts, library_of, tools
 from synth.liberty import Library
 
@@ -60,12 +63,13 @@ def main(liberty: Path | None, delay_driven: bool, workers: int, output: Path,
     library = library_of(liberty)
     every = designs() if chosen is None else chosen
     delay, fast = None, []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=signal.signal,
+                             initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
         slow = _measured(pool, "mapped for area", every, library, output / "bench", None)
         ours = best(slow, "W4A8")
         if delay_driven:
-            delay = round(HURRY * _period_of_int8(slow), 2)
-            fast = _measured(pool, "mapped for delay", _main(every, ours.design), library,
+            delay = round(HURRY * alike(slow, ours, "INT8 tile").period, 2)
+            fast = _measured(pool, "mapped for delay", _main(every, ours), library,
                              output / "bench", delay)
     report = report_of(library, slow, fast, ratios(slow, fast), delay)
     show(report)
@@ -86,6 +90,9 @@ def _measured(pool: ProcessPoolExecutor, flow: str, chosen: list[Design], librar
             for task in as_completed(tasks):
                 found[tasks[task].name] = task.result()
                 advance(_work(tasks[task]), tasks[task].name)
+        except BrokenProcessPool:
+            raise click.ClickException("A process ended before its design was measured; it may "
+                                       "have run out of memory") from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -113,19 +120,10 @@ def _progress(flow: str, total: float) -> Iterator[Callable[[float, str], None]]
         yield lambda work, name: bar.update(task, advance=work, description=f"{flow}: {name}")
 
 
-def _period_of_int8(measured: list[Measured]) -> float:
-    """Period of the INT8 tile of the shape of the best tile."""
-    ours = best(measured, "W4A8").design.parameters
-    return next(each.period for each in measured if each.design.family == "INT8 tile"
-                and each.design.parameters.tile_rows == ours.tile_rows)
-
-
-def _main(every: list[Design], ours: Design) -> list[Design]:
+def _main(every: list[Design], ours: Measured) -> list[Design]:
     """Designs of the order: tiles of the shape of ours, and elements."""
-    shape = (ours.parameters.tile_rows, ours.parameters.tile_columns, ours.parameters.lanes)
-    return [each for each in every if each.block == "element" or each.family == "INT8 PE"
-            or (each.block == "tile" and shape == (
-                each.parameters.tile_rows, each.parameters.tile_columns, each.parameters.lanes))]
+    return [each for each in every if each.block == "element" or (
+        each.block == "tile" and shape(each.parameters) == shape(ours.design.parameters))]
 
 
 def report_of(library: Library, slow: list[Measured], fast: list[Measured],

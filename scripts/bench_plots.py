@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from scripts.designs import MEMORY
+
 __all__ = ["main"]
 
 #: What makes a file differ from run to run, taken out.
@@ -40,7 +42,8 @@ def _tiles(report: dict) -> dict[str, list[dict]]:
 def _area(axes, report: dict) -> None:
     """Gate equivalents per MAC of each micro-architecture over the size of the tile."""
     for family, tiles in _tiles(report).items():
-        points = sorted((each["macs"], each["gates_per_mac"]) for each in tiles)
+        points = sorted((each["macs"], each["gates_per_mac"]) for each in tiles
+                        if each["set"]["lanes"] >= 16 or len(tiles) == 1)
         axes.plot(*zip(*points, strict=True), marker="o", label=family)
     for each in report["designs"]:
         if each["name"] == "INT8 PE":
@@ -74,7 +77,9 @@ def _shares(axes, report: dict) -> None:
     bars = []
     for each in chosen:
         bars += [(f"{each['name']}, area", each["parts_gates_per_mac"]),
-                 (f"{each['name']}, energy", each["parts_fj_per_mac"][KIND])]
+                 (f"{each['name']}, energy",
+                  {part: energy for part, energy in each["parts_fj_per_mac"][KIND].items()
+                   if part != MEMORY})]
     labels = [label for label, _ in bars]
     parts = list(dict.fromkeys(part for _, shares in bars for part in shares))
     left = [0.0] * len(bars)

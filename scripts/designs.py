@@ -17,7 +17,7 @@ from synth.mapping import synthesise
 from synth.power import Share, estimates
 from synth.timing import analyse
 
-__all__ = ["ARRAYS", "BLOCKS", "LANES", "LAYERS", "SIZES", "Design", "Measured", "designs",
+__all__ = ["ARRAYS", "BLOCKS", "LAYERS", "SHAPES", "Design", "Measured", "designs",
            "measure"]
 
 #: What a design can be, and what is mapped of it.
@@ -29,15 +29,19 @@ BLOCKS = {
     "array":       "a whole array",
 }
 
-#: Rows and columns of the tiles, and their lanes.
-SIZES = (2, 4, 8)
-LANES = 16
+#: Rows, columns and lanes of the tiles.
+SHAPES = ((2, 2, 16), (4, 4, 16), (4, 8, 32))
 
-#: Largest size of tiles that are simulated on all kinds of operands, and the only kind of others.
-MOST_KINDS, FEW_KINDS = 4, ("fixture",)
+#: Most products of tiles that are simulated on all kinds of operands, and the only kind of others.
+MOST_KINDS, FEW_KINDS = 256, ("fixture",)
 
 #: Operands with the statistics of layers.
 LAYERS = ("gaussian", "heavy", "fixture")
+
+#: Names of the rivals in tables.
+_LABELS = {"int8_pe": "INT8 PE", "int8_pe_shadow": "INT8 PE with shadow", "fp16_fma": "FP16 FMA",
+           "fp16_fma_fp32": "FP16 FMA, FP32 sums", "int8_first": "to INT8 first",
+           "fp16_first": "to FP16 first"}
 
 #: Sets whose whole array is mapped.
 ARRAYS = ("paper", "edge", "fpga")
@@ -147,48 +151,49 @@ class Measured:
                    if part != MEMORY)
 
 
-def designs(sizes: tuple[int, ...] = SIZES, lanes: int = LANES) -> list[Design]:
-    """All designs: each micro-architecture that suits a format, in each size, and the rivals.
+def designs(shapes: tuple[tuple[int, int, int], ...] = SHAPES) -> list[Design]:
+    """All designs: each micro-architecture that suits a format, in each shape, and the rivals.
 
     A micro-architecture that :data:`golden.parameters.MACS` gains, and the tile of a set of int8
-    and uint4 that :data:`golden.parameters.SETS` gains, are among them.
+    and uint4 that :data:`golden.parameters.SETS` gains, are among them. The tiles of whole INT8
+    operands take the best of ours too.
     """
     every = tuple(KINDS)
     found = []
-    for size in sizes:
-        large = size > MOST_KINDS
-        shape = {"lanes": lanes, "tile_rows": size, "tile_columns": size}
-        label = f"{size}x{size}x{lanes}"
+    for rows, columns, lanes in shapes:
+        large = rows * columns * lanes > MOST_KINDS
+        shape = {"lanes": lanes, "tile_rows": rows, "tile_columns": columns}
+        label = f"{rows}x{columns}x{lanes}"
         for mac in MACS:
             try:
-                p = ArrayParameters(name=f"{mac}_{size}x{size}", mac=mac, **shape)
+                p = ArrayParameters(name=f"{mac}_{label}", mac=mac, **shape)
             except ValueError:
                 continue  # floats, or powers of two
-            kinds = every if not large else FEW_KINDS if mac == "product" else LAYERS
-            found.append(Design(f"W4A8 {mac} {label}", f"W4A8 {mac}", "tile", p, kinds))
-        baseline = p.replace(name=f"size_{size}x{size}", mac="product").baseline()
-        found.append(Design(f"INT8 tile {label}", "INT8 tile", "tile", baseline,
-                            FEW_KINDS if large else every))
-        shift = p.replace(name=f"shift3_{size}x{size}", w="shift3", mac="shift")
+            kinds = LAYERS if mac == "pair_sum" else FEW_KINDS
+            found.append(Design(f"W4A8 {mac} {label}", f"W4A8 {mac}", "tile", p,
+                                kinds if large else every))
+        for mac in ("product", "pair_sum"):
+            int8 = ArrayParameters(name=f"int8_{mac}_{label}", w="int8", mac=mac, **shape)
+            found.append(Design(f"INT8 {mac} {label}", "INT8 tile", "tile", int8,
+                                FEW_KINDS if large else every))
+        shift = ArrayParameters(name=f"shift3_{label}", w="shift3", mac="shift", **shape)
         found.append(Design(f"W3A8 shift {label}", "W3A8 shift", "tile", shift,
                             FEW_KINDS if large else every))
-        aligned = SETS["w4a16_aligned"].replace(name=f"aligned_{size}x{size}", y_lanes=1, **shape)
+        aligned = SETS["w4a16_aligned"].replace(name=f"aligned_{label}", y_lanes=1, **shape)
         found.append(Design(f"W4A16 aligned {label}", "W4A16 aligned", "tile", aligned,
                             FEW_KINDS))
     found += _named({_tile_of(each.parameters) for each in found}, every)
     found.append(Design("W4A16 float 2x4x8", "W4A16 float", "tile",
                         SETS["w4a16"].replace(name="w4a16_tile")))
-    shadow = ArrayParameters(name="shadow", mac="product", lanes=1, tile_rows=1, tile_columns=1)
-    found.append(Design("INT8 PE with shadow", "INT8 PE", "tile", shadow.baseline(), every))
+    lanes = min(lanes for *_, lanes in shapes)
     column = ArrayParameters(name="column", lanes=lanes, tile_columns=1,
                              tile_rows=min(128 // lanes, 8))
     found.append(Design("dequantiser, G = 128", "dequantiser", "dequantiser", column, every))
     found += [Design(f"array {name}", "array", "array", SETS[name]) for name in ARRAYS]
     for name, p in RIVALS.items():
-        label = {"int8_pe": "INT8 PE", "fp16_fma": "FP16 FMA",
-                 "fp16_fma_fp32": "FP16 FMA, FP32 sums",
-                 "int8_first": "to INT8 first", "fp16_first": "to FP16 first"}.get(name, name)
-        found.append(Design(label, label, "element", p, every if name == "int8_pe" else ()))
+        label = _LABELS.get(name, name)
+        family = "INT8 PE" if p.kind == "int8_pe" else label
+        found.append(Design(label, family, "element", p, every if family == "INT8 PE" else ()))
     return found
 
 

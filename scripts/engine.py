@@ -20,7 +20,7 @@ __all__ = ["CLUSTERS", "local", "remote", "queue", "outcomes"]
 #: Clusters by the classes of dask_jobqueue that submit their jobs.
 CLUSTERS = {"slurm": "SLURMCluster", "lsf": "LSFCluster"}
 
-#: Options of a job unless others are given: a worker needs one core, and C++ compilers memory.
+#: Options of a job unless others are given: a worker needs one core, and netlists memory.
 _JOB = {"cores": 1, "memory": "4GB"}
 
 #: Seconds in which a scheduler must answer.

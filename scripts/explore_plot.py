@@ -10,7 +10,7 @@ __all__ = ["svg"]
 
 #: Colour of each micro-architecture, of those that Okabe and Ito chose for all kinds of sight.
 COLOURS = {"product": "#000000", "shift_add": "#e69f00", "pair_sum": "#0072b2",
-           "shift": "#009e73", "float": "#cc79a7"}
+           "shift": "#009e73", "float": "#cc79a7", "bit_plane": "#d55e00", "radix4": "#f0e442"}
 
 #: Colour of any other.
 _OTHER = "#56b4e9"

@@ -207,7 +207,10 @@ def fpga(parameters, family, seeds, workers, output):
 def bench(liberty, delay_driven, workers, output):
     """Measure all designs and rivals in one run and hold their ratios against targets."""
     from scripts import bench
-    bench.main(liberty, delay_driven, workers, output)
+    report = bench.main(liberty, delay_driven, workers, output)
+    if wrong := [claim["name"] for claim in report["ratios"]
+                 if claim["name"].startswith("order ") and not claim["met"]]:
+        raise click.ClickException(f"The order is not as it must be: {'; '.join(wrong)}")
 
 
 @cli.command("netlist-sim")

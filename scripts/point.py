@@ -21,7 +21,7 @@ _ROOT = Path(__file__).parent.parent
 
 #: Files that decide how a tile is measured. Its Verilog and its operands are digested themselves.
 _SOURCES = ("hdl/yosys.py", "synth/*.py", "scripts/point.py", "scripts/synth.py",
-            "scripts/activity.py")
+            "scripts/activity.py", "scripts/operands.py")
 
 
 class RecipeError(RuntimeError):

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from golden.parameters import ArrayParameters
 from scripts.designs import LAYERS, Measured
 
-__all__ = ["Ratio", "best", "ratios"]
+__all__ = ["Ratio", "alike", "best", "ratios", "shape"]
 
 #: Name of the INT8 element that has what an element of a tile has.
 _FRAME = "INT8 PE with shadow"
@@ -67,13 +68,15 @@ class Ratio:
 def best(measured: Iterable[Measured], format_name: str) -> Measured:
     """Smallest tile of a format whose frequency is not below that of the INT8 tile of its shape.
 
-    The smallest of all if there is none, or no INT8 tile of its shape.
+    If there is none, the smallest of those whose shape an INT8 tile has.
     """
     found = list(measured)
     tiles = [each for each in found if each.design.family.startswith(f"{format_name} ")]
-    limits = {_shape(each): each.period for each in found if each.design.family == "INT8 tile"}
-    fast = [each for each in tiles if each.period <= limits.get(_shape(each), 0.0)]
-    return min(fast or tiles, key=lambda each: each.area)
+    shapes = {shape(each.design.parameters) for each in found
+              if each.design.family == "INT8 tile"}
+    compared = [each for each in tiles if shape(each.design.parameters) in shapes]
+    fast = [each for each in compared if each.period <= alike(found, each, "INT8 tile").period]
+    return min(fast or compared or tiles, key=lambda each: each.area)
 
 
 def ratios(area_driven: list[Measured], delay_driven: list[Measured]) -> list[Ratio]:
@@ -83,7 +86,7 @@ def ratios(area_driven: list[Measured], delay_driven: list[Measured]) -> list[Ra
     """
     found = {each.design.name: each for each in area_driven}
     w4a8 = best(area_driven, "W4A8")
-    int8 = _alike(area_driven, w4a8, "INT8 tile")
+    int8 = alike(area_driven, w4a8, "INT8 tile")
     pe = found["INT8 PE"]
     result = [
         _areas("area, W4A8 tile / INT8 PE", w4a8, pe, "<=", 0.20,
@@ -106,11 +109,17 @@ def ratios(area_driven: list[Measured], delay_driven: list[Measured]) -> list[Ra
         "one dequantiser over the 128 MACs of the sum that it takes in each cycle; the "
         "accumulators' memory is left out"))
     result.append(_speed(w4a8, dequantiser, min(
-        (each for each in area_driven if each.design.family == "INT8 PE"),
+        (each for each in area_driven if each.design.family in ("INT8 PE", "INT8 tile")),
         key=lambda each: each.area * each.period)))
+    for name, ours in (("to INT8 first", w4a8), ("to FP16 first", None)):
+        if name in found:
+            ours = ours or _smallest(area_driven, "W4A16 aligned")
+            result.append(_areas(f"area, {ours.design.name.rpartition(' ')[0]} / dequantised "
+                                 f"{name}", ours, found[name], "<", 1.0,
+                                 "what dequantising after the group replaces; its dequantisers "
+                                 "are counted, ours are not"))
     if "FP16 FMA" in found:
-        aligned = min((each for each in area_driven if each.design.family == "W4A16 aligned"),
-                      key=lambda each: each.area)
+        aligned = _smallest(area_driven, "W4A16 aligned")
         result.append(_areas(
             "area, aligned W4A16 tile / FP16 FMA", aligned, found["FP16 FMA"], "<=", 0.10,
             "AxCore (MICRO 2025): 6.7 times as dense as FP16; RedMulE's FMA 4,016 GE in SkyWater "
@@ -120,17 +129,22 @@ def ratios(area_driven: list[Measured], delay_driven: list[Measured]) -> list[Ra
     return result
 
 
-def _shape(measured: Measured) -> tuple[int, int, int]:
+def shape(parameters: ArrayParameters) -> tuple[int, int, int]:
     """Rows, columns and lanes of a tile."""
-    p = measured.design.parameters
-    return p.tile_rows, p.tile_columns, p.lanes
+    return parameters.tile_rows, parameters.tile_columns, parameters.lanes
 
 
-def _alike(measured: Iterable[Measured], other: Measured, family: str) -> Measured:
-    """Tile of a family with the shape of another; the largest if there is none."""
-    tiles = [each for each in measured if each.design.family == family]
-    alike = [each for each in tiles if _shape(each) == _shape(other)]
-    return (alike or tiles)[-1]
+def alike(measured: Iterable[Measured], other: Measured, family: str) -> Measured:
+    """Smallest tile of a family with the shape of another."""
+    return min((each for each in measured
+                if each.design.family == family
+                and shape(each.design.parameters) == shape(other.design.parameters)),
+               key=lambda each: each.area)
+
+
+def _smallest(measured: Iterable[Measured], family: str) -> Measured:
+    return min((each for each in measured if each.design.family == family),
+               key=lambda each: each.area)
 
 
 def _areas(name, ours, rival, comparison, target, anchor, flow="area"):
@@ -158,12 +172,12 @@ def _speed(ours, dequantiser, rival):
     """Ratio of MACs in a second and an area, dequantisers counted with ours alone."""
     area = ours.area + dequantiser.area
     value = rival.area * rival.period / (area * ours.period)
-    return Ratio("speed at equal area, W4A8 / INT8 PEs",
+    return Ratio("speed at equal area, W4A8 / INT8",
                  f"{ours.design.name} and dequantiser, {area:.1f} GE at {ours.period:.2f} ns",
                  f"{rival.design.name}, {rival.area:.1f} GE at {rival.period:.2f} ns", value, ">=",
                  4.0, "MixPE (arXiv 2411.16158): 2.6 times",
                  "MACs in a second over gate equivalents, each at its own period, all MACs busy, "
-                 "against the INT8 PE for which this is most; "
+                 "against the INT8 PE or tile for which this is most; "
                  "dequantisers counted with ours alone, memories with neither")
 
 
@@ -173,14 +187,21 @@ def _order(flow, measured, w4a8):
     if w4a8 not in found:
         return []
     ours = found[w4a8]
-    shift, int8 = (_alike(measured, ours, family) for family in ("W3A8 shift", "INT8 tile"))
-    product = _alike(measured, ours, "W4A8 product")
+    shift, int8 = (alike(measured, ours, family) for family in ("W3A8 shift", "INT8 tile"))
+    product = alike(measured, ours, "W4A8 product")
+    result = []
+    if flow == "delay":
+        result.append(Ratio("frequency for delay, W4A8 / INT8 tile",
+                            f"{ours.design.name}, {ours.period:.2f} ns",
+                            f"{int8.design.name}, {int8.period:.2f} ns",
+                            int8.period / ours.period, ">=", 1.0,
+                            "the same throughput per lane", "longest path, cells sized"))
     pairs = [("DenseShift / W4A8 tile", shift, ours), ("W4A8 / INT8 tile", ours, int8),
              ("W4A8 tile / the same with multipliers", ours, product),
              ("W4A8 tile / INT8 PE", ours, found["INT8 PE"])]
     if "FP16 FMA" in found:
-        aligned = _alike(measured, ours, "W4A16 aligned")
+        aligned = alike(measured, ours, "W4A16 aligned")
         pairs += [("W4A8 / aligned W4A16 tile", ours, aligned),
                   ("aligned W4A16 tile / FP16 FMA", aligned, found["FP16 FMA"])]
-    return [_areas(f"order for {flow}, {name}", a, b, "<", 1.0, "the order of the elements", flow)
-            for name, a, b in pairs]
+    return [*result, *(_areas(f"order for {flow}, {name}", a, b, "<", 1.0,
+                              "the order of the elements", flow) for name, a, b in pairs)]

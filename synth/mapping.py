@@ -15,7 +15,7 @@ from synth.netlist import Netlist, NetlistError
 
 __all__ = ["Block", "Memory", "Mapping", "synthesise", "simulation_model"]
 
-#: Area first, then at most 16 loads a net and the sizes that ``{D}`` needs (docs/synthesis.md).
+#: Area first, then the sizes that ``{D}`` needs (docs/synthesis.md).
 _ABC = "strash;ifraig;scorr;dc2;strash;dch;amap;topo;upsize,{D};dnsize,{D}"
 
 #: A delay in ps that no path exceeds: sizes stay least.
@@ -205,6 +205,8 @@ def synthesise(verilog: Path, top: str, library: Library, directory: Path, *,
     Multiplications become Booth multipliers. An instance of a module whose name ends in
     ``_full_adder_<width>``, or in ``_full_adder`` for one bit (ports ``a``, ``b``, ``c``, ``s``,
     ``carry``), becomes full-adder cells, if the library has one; they are not optimised further.
+    So does one whose name ends in ``_select_<width>`` become and-or-invert cells. Heavy nets get
+    buffers at last, see :mod:`synth.fanout`.
 
     Parameters
     ----------

@@ -148,10 +148,12 @@ async def every_pair_of_codes(dut):
     x, w  = (codes.reshape(-1, 1, 1) for codes in (pairs >> 8, pairs & 0xff))
     last  = np.arange(len(x)) % P.group == P.group - 1
 
-    actual = await drain(dut, P, x, w, last)
+    above = np.zeros((len(x), 1), dtype=np.int64)
+
+    actual = await drain(dut, P, x, w, last, above)
 
     begin = P.group - 1 + latency(P)
-    np.testing.assert_array_equal(actual[begin:], expected(P, x, w, last)[begin:])
+    np.testing.assert_array_equal(actual[begin:], expected(P, x, w, last, above)[begin:])
 
 
 @cocotb.test(skip=P.kind != "fp16_fma")

@@ -8,12 +8,17 @@ from golden.stream import pack
 from tb.stream import start_clock
 from tb.tile_driver import signed_fields
 
-__all__ = ["latency", "drain", "expected", "running"]
+__all__ = ["latency", "drains", "drain", "expected", "running"]
 
 
 def latency(p: RivalParameters) -> int:
-    """Cycles from operands to the bottom row's sum; an element has no shadow and no drain."""
-    return 3 if p.dequantises else 2
+    """Cycles from operands to the bottom row's sum."""
+    return 3 if drains(p) else 2
+
+
+def drains(p: RivalParameters) -> bool:
+    """Whether sums drain from shadows; an element may have none."""
+    return p.dequantises or p.shadow
 
 
 async def drain(dut, p: RivalParameters, x, w, last, above=None, zeros=None, scales=None, *,
@@ -28,9 +33,10 @@ async def drain(dut, p: RivalParameters, x, w, last, above=None, zeros=None, sca
     """
     inputs = {"x_i": pack(x.reshape(len(x), -1), p.x_format.bits),
               "w_i": pack(w.reshape(len(w), -1), p.w_format.bits), "last_i": last.tolist()}
+    if drains(p):
+        inputs["drain_i"] = pack(above, p.sum_bits)
     if p.dequantises:
-        inputs |= {"drain_i": pack(above, p.sum_bits),
-                   "zero_i": pack(zeros, p.w_format.zero_bits),
+        inputs |= {"zero_i": pack(zeros, p.w_format.zero_bits),
                    "scale_i": pack(scales, p.scale_format.bits)}
     start_clock(dut)
     ports = [getattr(dut, name) for name in inputs]
@@ -81,7 +87,7 @@ def expected(p: RivalParameters, x, w, last, above=None):
     """What :func:`drain` must give from the first sum on: shadows as a shift register."""
     sums = running(p, x, w, last)
     drained = np.zeros((len(x), p.tile_columns), dtype=np.int64)
-    if not p.dequantises:
+    if not drains(p):
         drained[latency(p):] = sums[:-latency(p), 0]
         return drained
     shadow = np.zeros_like(sums[0])
@@ -89,6 +95,7 @@ def expected(p: RivalParameters, x, w, last, above=None):
         if last[cycle]:
             shadow = sums[cycle]
         else:
-            shadow = np.vstack([above[cycle + 1], shadow[:-1]])
+            # The register behind a tile's shadows is a cycle more.
+            shadow = np.vstack([above[cycle + 1 + p.shadow], shadow[:-1]])
         drained[cycle + latency(p)] = shadow[-1]
     return drained

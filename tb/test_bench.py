@@ -24,7 +24,7 @@ FAMILIES = ("W4A8 pair_sum", "W4A8 product", "W3A8 shift", "W4A16 aligned", "INT
 
 def few() -> list[Design]:
     """Designs of the default test."""
-    chosen = [each for each in designs(sizes=(1,), lanes=2)
+    chosen = [each for each in designs(shapes=((1, 1, 2),))
               if each.family in FAMILIES and ", set " not in each.name
               and not each.name.endswith("shadow")]
     return [replace(each, kinds=() if each.family in ("W4A8 product", "W3A8 shift")
@@ -72,7 +72,8 @@ def test_ratios_are_of_the_designs(report):
     assert claims["GE per MAC, dequantiser at G = 128"]["value"] == pytest.approx(
         found["dequantiser, G = 128"]["gates_per_mac"])
     assert claims["frequency, W4A8 / INT8 tile"]["value"] == pytest.approx(
-        found["INT8 tile 1x1x2"]["period_ns"] / ours["period_ns"])
+        min((each for each in report["designs"] if each["family"] == "INT8 tile"),
+            key=lambda each: each["gates_per_mac"])["period_ns"] / ours["period_ns"])
     for kind in LAYERS:
         value = claims[f"energy, W4A8 tile / INT8 PE, {kind}"]["value"]
         # At another period leakage weighs otherwise.
@@ -168,7 +169,7 @@ def test_ratios_of_made_up_designs():
     assert claims["energy, W4A8 tile / INT8 PE, heavy"] == (0.2, True)
     assert claims["frequency, W4A8 / INT8 tile"] == (1.2, True)
     assert claims["GE per MAC, dequantiser at G = 128"] == (30, False)
-    assert claims["speed at equal area, W4A8 / INT8 PEs"] == (3.0, False)
+    assert claims["speed at equal area, W4A8 / INT8"] == (3.0, False)
     assert claims["area, aligned W4A16 tile / FP16 FMA"] == (0.125, False)
     assert claims["order for area, DenseShift / W4A8 tile"] == (0.9333, True)
     assert not any(name.startswith("order for delay") for name in claims)

@@ -24,6 +24,7 @@ SMALL = [
 ]
 
 OTHERS = [
+    RIVALS["int8_pe_shadow"],
     RivalParameters(name="int8_pe_64", kind="int8_pe", group=64),
     RivalParameters(name="small_int8_4", kind="int8_first", lanes=4, **TILE),
     RivalParameters(name="small_fp16", kind="fp16_first", acc="fp16", **TILE),
@@ -174,6 +175,8 @@ def test_widths():
      "Parameter kind must be one of int8_pe, fp16_fma, int8_first, fp16_first, not 'int4_pe'"),
     ({"acc": "fp32"}, "Parameter acc must be exact for kind int8_pe, not 'fp32'"),
     ({"kind": "fp16_fma"}, "Parameter acc must be fp16 or fp32 for kind fp16_fma, not 'exact'"),
+    ({"kind": "fp16_fma", "acc": "fp16", "shadow": True},
+     "Parameter shadow must be False for kind fp16_fma, not True"),
     ({"lanes": 2}, "Parameter lanes must be 1 for kind int8_pe, not 2"),
     ({"kind": "fp16_first", "acc": "fp32", "lanes": 2},
      "Parameter lanes must be 1 for kind fp16_first, not 2"),

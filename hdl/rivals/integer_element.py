@@ -16,11 +16,11 @@ class IntegerElement(Block):
 
     Radix-4 Booth digits of the weight select multiples of the activation, which chains of full
     adders add, the last of them to the accumulator: the smallest form, as it has no bit that is
-    stored or added twice. There is no shadow: whoever wants the sum takes it from ``drain_o`` in
-    the one cycle in which it is there.
+    stored or added twice. Without a shadow whoever wants the sum takes it from ``drain_o`` in the
+    one cycle in which it is there; shadows form a shift register, as in :class:`hdl.tile.PE`.
 
-    Latency from operands to ``drain_o``: 2 cycles. Operands are taken in each cycle. After a reset
-    the first sum starts from 0.
+    Latency from operands to ``drain_o``: 2 cycles, 3 with a shadow. Operands are taken in each
+    cycle. After a reset the first sum starts from 0.
 
     Parameters
     ----------
@@ -35,18 +35,21 @@ class IntegerElement(Block):
         Weight; ``w_o`` passes it on.
     last_i : In(1)
         The operands end a sum; ``last_o`` passes it on.
+    drain_i : In(signed(sum_bits))
+        Shadow of the element above; only with a shadow.
     drain_o : Out(signed(sum_bits))
-        The accumulator, which holds the sum in the cycle after ``last_o``.
+        The accumulator, which holds the sum in the cycle after ``last_o``; or the shadow.
     """
 
     def __init__(self, parameters: RivalParameters):
         self._adders = FullAdders(parameters)
         x, w = signed(parameters.x_format.bits), signed(parameters.w_format.bits)
+        total = signed(parameters.sum_bits)
         super().__init__(parameters, "", {
             "x_i": In(x), "x_o": Out(x),
             "w_i": In(w), "w_o": Out(w),
             "last_i": In(1), "last_o": Out(1, init=1),
-            "drain_o": Out(signed(parameters.sum_bits)),
+            **({"drain_i": In(total)} if parameters.shadow else {}), "drain_o": Out(total),
         })
 
     @property
@@ -66,7 +69,13 @@ class IntegerElement(Block):
             self.last_o.eq(self.last_i),
             restart.eq(self.last_o),
         ]
-        m.d.comb += [self.x_o.eq(x), self.w_o.eq(w), self.drain_o.eq(acc)]
+        m.d.comb += [self.x_o.eq(x), self.w_o.eq(w)]
+        if self.parameters.shadow:
+            shadow = Signal.like(self.drain_o, name="shadow", reset_less=True)
+            m.d.sync += shadow.eq(Mux(restart, acc, self.drain_i))
+            m.d.comb += self.drain_o.eq(shadow)
+        else:
+            m.d.comb += self.drain_o.eq(acc)
 
         # A digit below 0 complements its row, which then lacks one: the carry of its chain. The
         # highest digit of w would undo the sign of a signed number and is left out.
