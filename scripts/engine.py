@@ -4,6 +4,7 @@ import inspect
 import json
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ __all__ = ["CLUSTERS", "local", "remote", "queue", "outcomes"]
 
 #: Clusters by the classes of dask_jobqueue that submit their jobs.
 CLUSTERS = {"slurm": "SLURMCluster", "lsf": "LSFCluster"}
+
+#: What submits a job there.
+_SUBMIT = {"slurm": "sbatch", "lsf": "bsub"}
 
 #: Options of a job unless others are given: a worker needs one core, and netlists memory.
 _JOB = {"cores": 1, "memory": "4GB"}
@@ -90,7 +94,7 @@ def queue(kind: str, workers: int, options: Mapping[str, str]) -> Iterator[Clien
     Raises
     ------
     click.UsageError
-        If dask_jobqueue is missing or refuses an option.
+        If dask_jobqueue or the cluster's own command is missing, or an option is refused.
     """
     try:
         import dask_jobqueue
@@ -108,6 +112,9 @@ def queue(kind: str, workers: int, options: Mapping[str, str]) -> Iterator[Clien
             name: value for name, value in arguments.items() if name not in own})
     except (TypeError, ValueError) as error:
         raise click.UsageError(f"Cluster {kind} refuses its options: {error}") from None
+    if shutil.which(_SUBMIT[kind]) is None:
+        raise click.UsageError(f"Option '--cluster {kind}' needs the command {_SUBMIT[kind]}, "
+                               "which this machine has not")
     with cluster_class(**arguments) as cluster, Client(cluster) as client:
         cluster.scale(workers)
         yield client

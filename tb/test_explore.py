@@ -425,6 +425,13 @@ def test_missing_package_of_clusters_is_named(monkeypatch):
         pass
 
 
+def test_missing_command_of_a_cluster_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    message = r"^Option '--cluster lsf' needs the command bsub, which this machine has not$"
+    with pytest.raises(click.UsageError, match=message), engine.queue("lsf", 1, {}):
+        pass
+
+
 @pytest.mark.parametrize("options", [{"queues": "short"}, {"memory": "much"}])
 def test_bad_options_of_a_cluster_are_refused(options):
     with pytest.raises(click.UsageError, match=r"^Cluster slurm refuses its options: "), \
