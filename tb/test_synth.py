@@ -56,6 +56,7 @@ def check_order(energies):
     assert max(layers) < energies["random"]
 
 
+@pytest.mark.full
 def test_shift_element_is_smaller_than_int4(tmp_path):
     """DenseShift's 3 bits against the smallest int4 element; the netlist works."""
     shift = SMALL.replace(name="shift3", w="shift3", mac="shift")
