@@ -13,7 +13,7 @@ from hdl import yosys
 from hdl.block import Block
 from hdl.files import write
 
-__all__ = ["verilog", "description", "clock_and_reset", "interfaces", "files", "export"]
+__all__ = ["verilog", "digest", "description", "clock_and_reset", "interfaces", "files", "export"]
 
 # A submodule that is no block becomes part of its block; processes become expressions and
 # registers; choices become expressions, or `case` would need a synthesis directive; initial values
@@ -100,6 +100,11 @@ def interfaces(block: Block) -> dict[str, dict]:
                 "signals": {},
             })["signals"][signal] = port
     return found
+
+
+def digest(block: Block) -> str:
+    """SHA-256 of :func:`verilog`, hexadecimal."""
+    return hashlib.sha256(verilog(block).encode()).hexdigest()
 
 
 def description(block: Block, text: str) -> dict:

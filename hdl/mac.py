@@ -11,7 +11,7 @@ from golden.parameters import ArrayParameters
 from hdl.block import Use
 from hdl.codes import code_shape, number, number_shape, significand
 from hdl.compressor import BitHeap, FullAdders, halves
-from hdl.select import Select
+from hdl.select import Select, lines
 
 __all__ = ["Mac", "Product", "ShiftAdd", "BitPlane", "Radix4", "PairSum", "Shift", "Float", "mac"]
 
@@ -122,6 +122,14 @@ class Tree(Mac):
         """Add ``Σ x·q`` to the heap, or subtract it if ``inverted``."""
         raise NotImplementedError
 
+    def selected(self, m: Module, place: str, chosen: Value, values) -> Value:
+        """The value of three that a line of ``chosen`` selects, or 0; signed."""
+        m.submodules[f"select_{place}"] = select = Use(self.select)
+        m.d.comb += select.lines.eq(chosen)
+        m.d.comb += [port.eq(value) for port, value
+                     in zip((select.a, select.b, select.c), values, strict=True)]
+        return (~select.y).as_signed()
+
 
 class BitPlane(Tree):
     """Bit planes first: ``acc − Σ_b ±2^b · (Σ_l q_l[b] · x_l)``, an addend for each weight bit.
@@ -171,25 +179,21 @@ class Radix4(Tree):
         return Cat(x, *triples, *((-value)[:len(value) + 1] for value in x))
 
     def share_column(self, w):
-        lines = []
+        found = []
         for weight in map(Value.cast, self.weights(w)):
             for low in self.digits:
-                first, second = weight[low], weight[low + 1]
-                lines += [first & ~second, second & ~first, first & second]
-            lines += [weight[-1]] if self.w_bits % 2 else []
-        return Cat(*lines)
+                found += lines(weight[low], weight[low + 1])
+            found += [weight[-1]] if self.w_bits % 2 else []
+        return Cat(*found)
 
     def add(self, m, heap, row, column):
         for lane in range(self.parameters.lanes):
             x, minus = Value.cast(row.x[lane]).as_signed(), row.minus[lane]
-            for number_, low in enumerate(self.digits):
+            for chosen, low in zip(column[lane].lines, self.digits, strict=True):
                 signed_top = self.negative(low + 1)
                 multiples = (x, minus << 1, minus) if signed_top else (x, x << 1, row.triple[lane])
-                m.submodules[f"select_{lane}_{low}"] = select = Use(self.select)
-                m.d.comb += select.lines.eq(column[lane].lines[number_])
-                m.d.comb += [port.eq(multiple) for port, multiple
-                             in zip((select.a, select.b, select.c), multiples, strict=True)]
-                heap.add((~select.y).as_signed(), shift=low, negative=True)
+                addend = self.selected(m, f"{lane}_{low}", chosen, multiples)
+                heap.add(addend, shift=low, negative=True)
             if self.w_bits % 2:
                 top = self.w_bits - 1
                 addend = (x.as_unsigned() & column[lane].odd.replicate(len(x))).as_signed()
@@ -226,21 +230,18 @@ class PairSum(Tree):
         return Cat(x, *sums)
 
     def share_column(self, w):
-        selects, weights = [], self.weights(w)
+        found, weights = [], self.weights(w)
         for pair in zip(weights[::2], weights[1::2], strict=True):
             for first, second in zip(*map(Value.cast, pair), strict=True):
-                selects += [first & ~second, second & ~first, first & second]
-        return Cat(*selects)
+                found += lines(first, second)
+        return Cat(*found)
 
     def add(self, m, heap, row, column):
         for pair, planes in enumerate(column):
             values = row.x[2 * pair], row.x[2 * pair + 1], row.pair[pair]
             for plane in range(self.w_bits):
-                m.submodules[f"select_{pair}_{plane}"] = select = Use(self.select)
-                m.d.comb += select.lines.eq(planes[plane])
-                m.d.comb += [port.eq(value) for port, value
-                             in zip((select.a, select.b, select.c), values, strict=True)]
-                heap.add((~select.y).as_signed(), shift=plane, negative=not self.negative(plane))
+                addend = self.selected(m, f"{pair}_{plane}", planes[plane], values)
+                heap.add(addend, shift=plane, negative=not self.negative(plane))
 
 
 class Shift(Tree):

@@ -6,7 +6,12 @@ from amaranth.lib.wiring import In, Out
 from golden.base_parameters import BaseParameters
 from hdl.block import Block
 
-__all__ = ["Select"]
+__all__ = ["Select", "lines"]
+
+
+def lines(first: Value, second: Value) -> list[Value]:
+    """Lines of a :class:`Select` from two bits: the first alone, the second alone, both."""
+    return [first & ~second, second & ~first, first & second]
 
 
 class Select(Block):

@@ -2,29 +2,20 @@
 
 import json
 import signal
-from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
 import click
 from rich import box
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Column, Table
 
-from scripts.console import console
+from scripts.console import console, progress
 from scripts.designs import LAYERS, Design, Measured, designs, measure
 from scripts.files import write
 from scripts.ratios import Ratio, alike, best, ratios, shape
-from scripts.synth import LEFT_OUT, library_facts, library_of, tools
+from scripts.synth import LEFT_OUT, library_facts, library_of, show_source, tools
 from synth.liberty import Library
 
 __all__ = ["HURRY", "main", "report_of", "show"]
@@ -83,13 +74,13 @@ def _measured(pool: ProcessPoolExecutor, flow: str, chosen: list[Design], librar
               output: Path, delay: float | None) -> list[Measured]:
     """Measure designs in parallel; in the order in which they are given."""
     found = {}
-    with _progress(flow, sum(map(_work, chosen))) as advance:
+    with progress(sum(map(_work, chosen)), flow, estimate=True) as step:
         tasks = {pool.submit(_task, design, library.path, output, delay): design
                  for design in sorted(chosen, key=_work, reverse=True)}
         try:
             for task in as_completed(tasks):
                 found[tasks[task].name] = task.result()
-                advance(_work(tasks[task]), tasks[task].name)
+                step(f"{flow}: {tasks[task].name}", _work(tasks[task]))
         except BrokenProcessPool:
             raise click.ClickException("A process ended before its design was measured; it may "
                                        "have run out of memory") from None
@@ -104,20 +95,10 @@ def _task(design: Design, library: Path, output: Path, delay: float | None) -> M
     return measure(design, Library.load(library), output, delay)
 
 
-def _work(design: Design) -> float:
+def _work(design: Design) -> int:
     """About the seconds that a design takes, for the estimate: products are larger than sums."""
     each = 0.3 if "INT8" in design.name or "product" in design.name else 0.1
-    return 5 + each * design.macs * (1 + len(design.kinds)) / 4
-
-
-@contextmanager
-def _progress(flow: str, total: float) -> Iterator[Callable[[float, str], None]]:
-    """A bar with an estimate, that is told how much work is done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
-               TextColumn("of about"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(flow, total=total)
-        yield lambda work, name: bar.update(task, advance=work, description=f"{flow}: {name}")
+    return round(5 + each * design.macs * (1 + len(design.kinds)) / 4)
 
 
 def _main(every: list[Design], ours: Measured) -> list[Design]:
@@ -181,8 +162,4 @@ def show(report: dict) -> None:
         table.add_row(claim["name"], claim["ours"], claim["rival"], f"{claim['value']:.3f}",
                       f"{claim['comparison']} {claim['target']:g}", "yes" if claim["met"] else "no")
     console.print(table)
-    console.print(f"Left out: {report['left_out']}.")
-    library = report["library"]
-    console.print(f"Library {library['name']}, {library['voltage']} V, a NAND2 has "
-                  f"{library['nand2_um2']:.3f} um2; "
-                  + ", ".join(f"{tool} {number}" for tool, number in report["tools"].items()))
+    show_source(report)

@@ -29,7 +29,7 @@ def progress(steps: int, text: str = "", *, estimate: bool = False) -> Iterator:
     """A bar that moves with each call of what is yielded, and says what is being done.
 
     ``text`` is said before the first call. With ``estimate`` steps are taken to last alike, and
-    the time left is shown too.
+    the time left is shown too; a call that ends more than one step says how many.
     """
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn()]
@@ -37,4 +37,4 @@ def progress(steps: int, text: str = "", *, estimate: bool = False) -> Iterator:
         columns += [TextColumn("left"), TimeRemainingColumn()]
     with Progress(*columns, console=console, transient=True, speed_estimate_period=_PAST) as bar:
         task = bar.add_task(text, total=steps)
-        yield lambda text: bar.update(task, description=text, advance=1)
+        yield lambda text, work=1: bar.update(task, description=text, advance=work)

@@ -101,9 +101,9 @@ class Design:
     @property
     def digest(self) -> str:
         """Digest of the Verilog."""
-        from hdl.export import verilog
+        from hdl.export import digest
 
-        return sha256(verilog(self.component).encode()).hexdigest()
+        return digest(self.component)
 
 
 @dataclass(frozen=True)

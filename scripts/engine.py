@@ -30,6 +30,9 @@ _JOB = {"cores": 1, "memory": "4GB"}
 #: Seconds in which a scheduler must answer.
 _PATIENCE = 10
 
+#: No dashboard; the page that a scheduler serves all the same takes a port that is free.
+_NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+
 
 @contextmanager
 def local(workers: int | None, scratch: Path) -> Iterator[Client]:
@@ -41,7 +44,7 @@ def local(workers: int | None, scratch: Path) -> Iterator[Client]:
     scratch.mkdir(parents=True, exist_ok=True)
     with _interrupts_ignored():
         cluster = LocalCluster(n_workers=count, threads_per_worker=1, processes=True,
-                               dashboard_address=None, local_directory=str(scratch),
+                               scheduler_kwargs=_NO_DASHBOARD, local_directory=str(scratch),
                                silence_logs=logging.ERROR)  # jobs tell what goes wrong
     with cluster, Client(cluster) as client:
         yield client
@@ -103,7 +106,7 @@ def queue(kind: str, workers: int, options: Mapping[str, str]) -> Iterator[Clien
                                "pip install mixpe[cluster]") from None
     arguments = _JOB | {name: _value(text) for name, text in options.items()}
     arguments.setdefault("processes", arguments["cores"])
-    arguments.setdefault("scheduler_options", {}).setdefault("dashboard_address", None)
+    arguments["scheduler_options"] = _NO_DASHBOARD | arguments.get("scheduler_options", {})
     cluster_class = getattr(dask_jobqueue, CLUSTERS[kind])
     own = inspect.signature(dask_jobqueue.JobQueueCluster.__init__).parameters
     try:

@@ -1,7 +1,6 @@
 """``mixpe sizes``: the tables of sizes and ratios in the documents, from ``mixpe bench``."""
 
 import json
-from hashlib import sha256
 from pathlib import Path
 
 import click
@@ -77,17 +76,12 @@ def _softmax(parameters: SoftmaxParameters, output: Path) -> dict:
 
 def _usable_softmax(report: dict, parameters: SoftmaxParameters) -> bool:
     """Whether a report has energies, and is of both units as they are now."""
+    from hdl.export import digest
+
     return all(unit["fj_per_element"] is not None
-               and unit["verilog_sha256"] == _digest(softmax_synth.core(each))
+               and unit["verilog_sha256"] == digest(softmax_synth.core(each))
                for unit, each in zip(report["units"], (parameters, parameters.baseline()),
                                      strict=True))
-
-
-def _digest(block) -> str:
-    """Digest of the Verilog of a block."""
-    from hdl.export import verilog
-
-    return sha256(verilog(block).encode()).hexdigest()
 
 
 def ratio_table(report: dict) -> str:

@@ -24,7 +24,8 @@ from synth.timing import Path as TimingPath
 from synth.timing import Timing, analyse
 
 __all__ = ["LEFT_OUT", "PARTS", "Tile", "areas", "tile_part", "main", "library_of", "mapped",
-           "measured_tile", "library_facts", "tools", "critical_path"]
+           "measured_tile", "library_facts", "tools", "critical_path",
+           "show_source"]
 
 #: Parts of a tile, and what they are.
 PARTS = {
@@ -236,7 +237,7 @@ def critical_path(path: TimingPath) -> dict:
 
 def _print(report: dict) -> None:
     """The report as tables."""
-    array, tools = report["array"], report["tools"]
+    array = report["array"]
     name, period = report["set"]["name"], report["power_period_ns"]
     table = Table("block", title=f"Array {name}: {array['macs']:,} MAC per cycle, "
                   f"{array['gates'] / 1000:,.1f} kGE", title_justify="left", box=box.SIMPLE)
@@ -279,8 +280,13 @@ def _print(report: dict) -> None:
         console.print(f"Critical path of {label}: {part['critical_path']['delay_ns']:.2f} ns, "
                       f"{len(steps)} cells, {steps[0]['instance']} to "
                       f"{part['critical_path']['endpoint']}")
+    show_source(report)
+
+
+def show_source(report: dict) -> None:
+    """What the numbers of a report leave out, and what they were made with."""
     console.print(f"Left out: {report['left_out']}.")
     library = report["library"]
     console.print(f"Library {library['name']}, {library['voltage']} V, a NAND2 has "
                   f"{library['nand2_um2']:.3f} um2; "
-                  + ", ".join(f"{tool} {number}" for tool, number in tools.items()))
+                  + ", ".join(f"{tool} {number}" for tool, number in report["tools"].items()))

@@ -259,7 +259,7 @@ def synthesise(verilog: Path, top: str, library: Library, directory: Path, *,
     modules = json.loads((directory / "hierarchy.json").read_text())["modules"]
     blocks = _blocks(modules, top, library, added)
     areas = {block.module: block for block in blocks}
-    netlist = Netlist.load(directory / "netlist.json", top, library, apart)
+    netlist = Netlist.of(flat["modules"][top], top, library, apart)
     return Mapping(
         top, library, directory, netlist,
         tuple(block for block in blocks if block.module not in apart),

@@ -67,7 +67,13 @@ class Netlist:
     @classmethod
     def load(cls, path: Path, module: str, library: Library,
              outside: Collection[str] = ()) -> "Netlist":
-        """Read the JSON that Yosys' ``write_json`` writes of a flat mapped module.
+        """Read the JSON that Yosys' ``write_json`` writes; see :meth:`of`."""
+        return cls.of(json.loads(path.read_text())["modules"][module], module, library, outside)
+
+    @classmethod
+    def of(cls, description: dict, module: str, library: Library,
+           outside: Collection[str] = ()) -> "Netlist":
+        """Netlist of a flat mapped module as Yosys' ``write_json`` describes it.
 
         Instances of the modules ``outside`` are no part of it.
 
@@ -76,7 +82,6 @@ class Netlist:
         NetlistError
             If an instance is not a cell of ``library``.
         """
-        description = json.loads(path.read_text())["modules"][module]
         ports = {name: (port["direction"], port["bits"])
                  for name, port in description["ports"].items()}
         instances, apart = [], []
