@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from golden.formats import FORMATS
 from golden.parameters import ArrayParameters
 from golden.rival_parameters import RivalParameters
-from scripts.operands import STREAMS, Sums, operands, sums, warm_up
+from scripts.operands import STREAMS, Sums, busy, operands, sums, warm_up
 from synth.mapping import Mapping
 from synth.power import Activity
 from synth.simulation import simulate
@@ -28,6 +28,8 @@ def tile_activity(mapping: Mapping, parameters: ArrayParameters, kind: str,
                   streams: int | None = None) -> Activity:
     """Activity of a tile on operands of a kind, groups without a bubble, zeros from above.
 
+    Sums drain as in a band: for as many cycles after a group's last beat as there are rows.
+
     Raises
     ------
     SimulationError
@@ -36,17 +38,22 @@ def tile_activity(mapping: Mapping, parameters: ArrayParameters, kind: str,
     p = parameters
     x, w = operands(p, kind, streams)
     streams = x.shape[1]
-    last = np.arange(len(x)) % p.beats == p.beats - 1
+    enable = busy(p, kind)
+    last = enable & (np.cumsum(enable) % p.beats == 0)
+    move = np.convolve(last, np.ones(1 + p.band_rows))[:len(last)] > 0
     above = np.zeros((len(x), p.tile_columns), dtype=np.int64)
+    control = {"enable_i": enable, "last_i": last, "move_i": move}
     outputs, activity = simulate(mapping.netlist, with_reset({
         "x_i": bits(x, p.x_format.bits),
         "w_i": bits(w, p.w_format.bits),
-        "last_i": np.repeat(last, streams).reshape(-1, streams, 1),
+        **{port: np.repeat(values, streams).reshape(-1, streams, 1)
+           for port, values in control.items()},
         "drain_i": np.zeros((len(x), streams, p.tile_columns * p.sum_bits), dtype=bool),
-    }), measured=len(x) - warm_up(p))
-    begin = p.beats - 1 + LATENCY
+    }), measured=len(x) - warm_up(p, kind))
+    begin = np.flatnonzero(last)[0] + LATENCY
     for stream in range(streams):
-        wanted = bits(expected(p, x[:, stream], w[:, stream], last, above)[:, None], p.sum_bits)
+        wanted = bits(expected(p, x[:, stream], w[:, stream], last, above, enable,
+                               move)[:, None], p.sum_bits)
         # The driver counts a sum in the cycle that ends with the edge that shows it.
         check(mapping, outputs["drain_o"][RESET:, [stream]][begin:], wanted[begin:])
     return activity

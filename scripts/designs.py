@@ -10,7 +10,7 @@ from golden.parameters import MACS, SETS, ArrayParameters
 from golden.rival_parameters import RIVALS, RivalParameters
 from hdl.block import Block
 from scripts.activity import dequantiser_activity, element_activity, tile_activity
-from scripts.operands import KINDS
+from scripts.operands import KINDS, PARTIAL
 from scripts.synth import areas, tile_part
 from synth.liberty import Library
 from synth.mapping import synthesise
@@ -65,7 +65,8 @@ class Design:
     parameters : ArrayParameters or RivalParameters
         Its set.
     kinds : tuple of str
-        Operands on which its netlist is simulated, of :data:`scripts.operands.KINDS`.
+        Operands on which its netlist is simulated, of :data:`scripts.operands.KINDS`, and of
+        ``PARTIAL`` if it is a tile.
     """
 
     name: str
@@ -158,7 +159,7 @@ def designs(shapes: tuple[tuple[int, int, int], ...] = SHAPES) -> list[Design]:
     and uint4 that :data:`golden.parameters.SETS` gains, are among them. The tiles of whole INT8
     operands take the best of ours too.
     """
-    every = tuple(KINDS)
+    whole, every = tuple(KINDS), (*KINDS, *PARTIAL)
     found = []
     for rows, columns, lanes in shapes:
         large = rows * columns * lanes > MOST_KINDS
@@ -188,12 +189,12 @@ def designs(shapes: tuple[tuple[int, int, int], ...] = SHAPES) -> list[Design]:
     lanes = min(lanes for *_, lanes in shapes)
     column = ArrayParameters(name="column", lanes=lanes, tile_columns=1,
                              tile_rows=min(128 // lanes, 8))
-    found.append(Design("dequantiser, G = 128", "dequantiser", "dequantiser", column, every))
+    found.append(Design("dequantiser, G = 128", "dequantiser", "dequantiser", column, whole))
     found += [Design(f"array {name}", "array", "array", SETS[name]) for name in ARRAYS]
     for name, p in RIVALS.items():
         label = _LABELS.get(name, name)
         family = "INT8 PE" if p.kind == "int8_pe" else label
-        found.append(Design(label, family, "element", p, every if family == "INT8 PE" else ()))
+        found.append(Design(label, family, "element", p, whole if family == "INT8 PE" else ()))
     return found
 
 

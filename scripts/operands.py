@@ -11,7 +11,8 @@ from golden.quantise import Activations, GroupedWeights, quantise_weights
 from scripts import checkpoint
 from scripts.sim import activations, fitted, quantised_activations
 
-__all__ = ["KINDS", "STREAMS", "Sums", "warm_up", "cycles", "streams_of", "operands", "sums"]
+__all__ = ["KINDS", "PARTIAL", "STALL", "STREAMS", "Sums", "warm_up", "cycles", "busy",
+           "streams_of", "operands", "sums"]
 
 #: Kinds of operands, and what each is. Activations of the layers have outlier channels.
 KINDS = {
@@ -22,6 +23,15 @@ KINDS = {
     "fixture":  "a layer of the checkpoint of the tests",
     "random":   "uniform codes",
 }
+
+#: Kinds for tiles alone that leave part of them without work.
+PARTIAL = {
+    "idle":  "the layer of `fixture`, zero activations in half of the lanes",
+    "stall": "the layer of `fixture`, no operands in three of four cycles",
+}
+
+#: Cycles of a beat of the kind ``stall``.
+STALL = 4
 
 FIXTURE = Path(__file__).parent.parent / "tb" / "data" / "awq_gemm.safetensors"
 
@@ -38,14 +48,26 @@ MEASURED = 64
 FREEDOM = 4
 
 
-def warm_up(parameters: ArrayParameters) -> int:
+def warm_up(parameters: ArrayParameters, kind: str = "") -> int:
     """Cycles before those that are measured: two groups, which clear what a tile held."""
-    return 2 * parameters.beats
+    return 2 * _group(parameters, kind)
 
 
-def cycles(parameters: ArrayParameters) -> int:
+def cycles(parameters: ArrayParameters, kind: str = "") -> int:
     """Cycles of a stream; after the warm-up whole groups."""
-    return warm_up(parameters) + -(-MEASURED // parameters.beats) * parameters.beats
+    group = _group(parameters, kind)
+    return warm_up(parameters, kind) + -(-MEASURED // group) * group
+
+
+def busy(parameters: ArrayParameters, kind: str) -> NDArray[np.bool_]:
+    """Cycles of a stream in which there are operands: all but those of a stall."""
+    period = STALL if kind == "stall" else 1
+    return np.arange(cycles(parameters, kind)) % period == 0
+
+
+def _group(parameters: ArrayParameters, kind: str) -> int:
+    """Cycles of a group."""
+    return parameters.beats * (STALL if kind == "stall" else 1)
 
 
 def streams_of(parameters: ArrayParameters) -> int:
@@ -59,28 +81,36 @@ def operands(parameters: ArrayParameters, kind: str,
     """Codes of activations, shape (cycles, streams, R, L), and of weights, with C in place of R.
 
     The same layer in the formats of each set: sets of one shape differ in nothing else. A stream
-    walks along K of rows and columns of its own, and begins anew at its end.
+    walks along K of rows and columns of its own, and begins anew at its end. In cycles that are
+    not :func:`busy` there are the codes of the next beat, which must not matter.
 
     Raises
     ------
     ValueError
-        If ``kind`` is not one of :data:`KINDS`.
+        If ``kind`` is not one of :data:`KINDS` or :data:`PARTIAL`.
     """
-    _check(kind)
+    _check(kind, KINDS | PARTIAL)
     p = parameters
     streams = streams_of(p) if streams is None else streams
-    shapes = [(cycles(p), streams, count, p.lanes) for count in (p.tile_rows, p.tile_columns)]
+    length = int(busy(p, kind).sum())
+    shapes = [(length, streams, count, p.lanes) for count in (p.tile_rows, p.tile_columns)]
     rng = np.random.default_rng(1)
     if kind == "zero":
         return tuple(np.zeros(shape, dtype=np.int64) for shape in shapes)
     if kind == "random":
         return tuple(rng.integers(0, 1 << fmt.bits, shape)
                      for fmt, shape in zip((p.x_format, p.w_format), shapes, strict=True))
-    x, w = _layer(p, kind, p.tile_rows * streams, p.tile_columns * streams, cycles(p) * p.lanes)
+    x, w = _layer(p, kind, p.tile_rows * streams, p.tile_columns * streams, length * p.lanes)
     found = tuple(_beats(codes, shape)
                   for codes, shape in zip((x.codes, w.codes.T), shapes, strict=True))
     if kind == "constant":
         found = tuple(np.broadcast_to(codes[0], codes.shape) for codes in found)
+    elif kind == "idle":
+        lane = np.arange(p.lanes)
+        found = np.where(lane < p.lanes - p.lanes // 2, found[0], 0), found[1]
+    elif kind == "stall":
+        beat = np.cumsum(np.roll(busy(p, kind), 1)) % length
+        found = tuple(codes[beat] for codes in found)
     return found
 
 
@@ -109,7 +139,7 @@ def sums(parameters: ArrayParameters, kind: str, groups: int, streams: int = STR
     ValueError
         If ``kind`` is not one of :data:`KINDS`, or activations are floats.
     """
-    _check(kind)
+    _check(kind, KINDS)
     p = parameters
     if p.float_sums:
         raise ValueError(f"Activations must be integers, not {p.x}")
@@ -141,9 +171,9 @@ def sums(parameters: ArrayParameters, kind: str, groups: int, streams: int = STR
     return found
 
 
-def _check(kind: str) -> None:
-    if kind not in KINDS:
-        raise ValueError(f"Operands must be one of {', '.join(KINDS)}, not {kind!r}")
+def _check(kind: str, kinds: dict[str, str]) -> None:
+    if kind not in kinds:
+        raise ValueError(f"Operands must be one of {', '.join(kinds)}, not {kind!r}")
 
 
 def _layer(p: ArrayParameters, kind: str, m: int, n: int,
@@ -153,7 +183,7 @@ def _layer(p: ArrayParameters, kind: str, m: int, n: int,
     Uniform codes are those of a layer of uniform numbers.
     """
     rng = np.random.default_rng(1)
-    if kind == "fixture":
+    if kind == "fixture" or kind in PARTIAL:
         weights = checkpoint.load(FIXTURE, checkpoint.layers(FIXTURE)[0])
         if weights.w != p.w:
             weights = fitted(weights, p, requantise=True)
