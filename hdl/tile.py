@@ -67,10 +67,10 @@ class PE(Block):
             total.eq(self.mac.total(m, self.row, self.column, acc)),
             self.drain_o.eq(shadow),
         ]
-        with m.If(self.enable):
-            m.d.sync += acc.eq(Mux(self.last, -1 if self.mac.inverted else 0, total))
         with m.If(self.move):
             m.d.sync += shadow.eq(Mux(self.last, total, self.drain_i))
+        with m.If(self.enable):
+            m.d.sync += acc.eq(Mux(self.last, -1 if self.mac.inverted else 0, total))
 
         return m
 
