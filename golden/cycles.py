@@ -102,6 +102,7 @@ def gemm_cycles(parameters: ArrayParameters, m: int, k: int, n: int, *, wide: in
     Parameters
     ----------
     parameters : ArrayParameters
+        Set of the engine.
     m, k, n, wide, group
         As in :class:`GemmShape`.
 
@@ -114,7 +115,7 @@ def gemm_cycles(parameters: ArrayParameters, m: int, k: int, n: int, *, wide: in
     --------
     >>> from golden.parameters import SETS
     >>> gemm_cycles(SETS["edge"], 16, 1024, 64)
-    GemmCycles(total=1202, busy=1024, stalls={'x': 66, 'w': 0, 's': 0, 't': 0, 'sx': 0, 'y': 0})
+    GemmCycles(total=1134, busy=1024, stalls={'x': 2, 'w': 0, 's': 0, 't': 0, 'sx': 0, 'y': 0})
     """
     return commands_cycles(parameters, [GemmShape(m=m, k=k, n=n, wide=wide, group=group)])
 
@@ -128,6 +129,7 @@ def commands_cycles(parameters: ArrayParameters, shapes: Iterable[GemmShape],
     Parameters
     ----------
     parameters : ArrayParameters
+        Set of the engine.
     shapes : iterable of GemmShape
         At least one.
     starts : sequence of int, optional
@@ -271,8 +273,7 @@ class _Items:
         self._used.append((max(before, came), tile))
 
     def freed(self, number: int) -> int:
-        """Cycle in which an item is read for the last time: that in which the one before is used.
-        """
+        """Cycle of an item's last reading: that in which the one before is used."""
         block, index = divmod(number - self.number, self.length)
         first, tile = self._used[block]
         if index == 0:
@@ -432,7 +433,7 @@ class _Engine:
         self._end = max(self._end, self._offered)
         for block in range(c.blocks):
             tile = self._tile(c, 0, x, t, block)
-            if self._p.x_align:
+            if self._p.x_align and not self._alone:
                 x.check(block, tile)
                 t.check(block, tile)
         if c.passes > 1:
