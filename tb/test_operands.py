@@ -98,10 +98,10 @@ def test_sums_are_of_the_layer_of_the_tile():
     found = sums(p, "gaussian", groups)
     x, w = (steps(fmt, codes).reshape(groups, p.beats, *codes.shape[1:])
             for fmt, codes in ((p.x_format, x), (p.w_format, w)))
-    np.testing.assert_array_equal(np.einsum("gbsrl,gbscl->grs", x, w), found.sum)
+    np.testing.assert_array_equal(np.einsum("gbsrl,gbscl->grsc", x, w), found.sum)
     np.testing.assert_array_equal(np.einsum("gbsrl->grs", x), found.row_sum)
     np.testing.assert_array_equal(
-        np.einsum("gbscl->gs", w)[:, None] - p.group * found.zero, found.column_sum)
+        np.einsum("gbscl->gsc", w)[:, None] - p.group * found.zero, found.column_sum)
     assert found.x_zero.any()
     assert found.scale.all()
 
