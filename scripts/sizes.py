@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from golden.softmax_parameters import SOFTMAX_SETS
-from scripts import reports, softmax_synth
+from scripts import reports
 from scripts.console import console
 from scripts.files import write
 
