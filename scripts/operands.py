@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from golden import synthetic
 from golden.parameters import ArrayParameters
 from golden.quantise import Activations, GroupedWeights, quantise_weights
 from scripts import checkpoint
-from scripts.sim import activations, fitted, quantised_activations
+from scripts.sim import fitted, quantised_activations
 
 __all__ = ["KINDS", "STREAMS", "Sums", "warm_up", "cycles", "streams_of", "operands", "sums"]
 
@@ -33,9 +34,6 @@ LEAST_STREAMS, ELEMENTS = 8, 256
 
 #: Least cycles of a stream that are measured.
 MEASURED = 64
-
-#: Degrees of freedom of Student's t: weights of a language model have tails of about this weight.
-FREEDOM = 4
 
 
 def warm_up(parameters: ArrayParameters) -> int:
@@ -158,11 +156,11 @@ def _layer(p: ArrayParameters, kind: str, m: int, n: int,
         if weights.w != p.w:
             weights = fitted(weights, p, requantise=True)
     else:
-        draw = {"zero": np.zeros, "heavy": lambda size: rng.standard_t(FREEDOM, size),
-                "random": lambda size: rng.uniform(-1, 1, size)}.get(
-                    kind, lambda size: rng.normal(size=size))
+        draw = {"zero": np.zeros, "random": lambda size: rng.uniform(-1, 1, size)}.get(
+            kind, lambda size: synthetic.weights(
+                rng, "heavy" if kind == "heavy" else "gaussian", size))
         weights = quantise_weights(draw((k, n)), w=p.w, group=p.group, scale=p.scale)
-    x = activations(rng, m, len(weights.q))
+    x = synthetic.activations(rng, m, len(weights.q))
     if kind == "zero":
         x = np.zeros_like(x)
     elif kind == "random":
