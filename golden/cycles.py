@@ -284,7 +284,7 @@ class _Items:
         """Refuse items that came later than the rate of a block's first promises."""
         for index, came in enumerate(self.came[block]):
             used = tile.ended + index * self._group if self._group else tile.beat(index)
-            if came + _CHANNEL > used:
+            if came + _CHANNEL > min(used, tile.end):
                 raise ValueError("Parameter x_align must be 0 for the cycles of these commands, "
                                  "whose groups differ in length")
 

@@ -28,6 +28,9 @@ _TABLE = 3
 #: Digits of a quotient of the exact unit in each stage.
 _DIGITS = 2
 
+#: Rows in which the units repeat what they do.
+_PERIODS = (1, 2, 3, 4)
+
 #: Words of the buffers besides those of the longest row, at least: EXAQ's unit, and the exact one.
 _EXAQ_SLACK, _EXACT_SLACK = 16, 8
 
@@ -81,17 +84,25 @@ def _last(step: Callable[[], tuple[int, ...]], count: int, reach: int) -> int:
     """First of the times of the last of some steps.
 
     A step depends on the differences between the times of the ``reach`` steps before alone: when so
-    many have moved all of them by as many cycles, all others do.
+    many have all moved by as many cycles from those a period before, all others do.
     """
-    before, moved, alike = step(), None, 0
+    times = [step()]
+    alike, moved = [0] * len(_PERIODS), [0] * len(_PERIODS)
     for index in range(1, count):
-        now = step()
-        moves = {a - b for a, b in zip(now, before, strict=True)}
-        alike = alike + 1 if len(moves) == 1 and moves == moved else 0
-        before, moved = now, moves
-        if alike >= reach:
-            return now[0] + (count - 1 - index) * moves.pop()
-    return before[0]
+        times.append(step())
+        for place, period in enumerate(_PERIODS):
+            if index < period:
+                continue
+            moves = {new - old for new, old in zip(times[-1], times[-1 - period], strict=True)}
+            same  = len(moves) == 1 and (alike[place] == 0 or moved[place] in moves)
+            alike[place] = alike[place] + 1 if same else 0
+            moved[place] = moves.pop()
+            if alike[place] > reach:
+                periods, rest = divmod(count - 1 - index, period)
+                # The last step stands where one of the last period does.
+                return times[index - (period - rest if rest else 0)][0] + moved[place] * (
+                    periods + bool(rest))
+    return times[-1][0]
 
 
 class _Rows:

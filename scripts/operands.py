@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from golden import synthetic
 from golden.formats import FORMATS
 from golden.gemm import gemm
 from golden.parameters import ArrayParameters
 from golden.quantise import Activations, GroupedWeights, groups, quantise_weights
 from golden.rival_parameters import RivalParameters
 from scripts import checkpoint
-from scripts.sim import activations, quantised_activations
+from scripts.sim import quantised_activations
 
 __all__ = ["KINDS", "PARTIAL", "STALL", "WIDE", "RivalOperands", "Sums", "busy", "cycles",
            "operands", "outputs", "progressive", "rival_operands", "source_of", "streams_of",
@@ -51,9 +52,6 @@ LEAST_STREAMS = 8
 
 #: Least cycles of a stream that are measured.
 MEASURED = 64
-
-#: Degrees of freedom of Student's t: weights of a language model have tails of about this weight.
-FREEDOM = 4
 
 
 def warm_up(parameters: ArrayParameters, kind: str = "") -> int:
@@ -323,15 +321,15 @@ def _layer(p: ArrayParameters, kind: str) -> tuple[Activations, GroupedWeights]:
             weights = quantise_weights(weights.dequantise(), w=w, scale=p.scale,
                                        group=min(weights.group, p.group))
     else:
-        draw = {"zero": np.zeros, "heavy": lambda size: rng.standard_t(FREEDOM, size),
-                "random": lambda size: rng.uniform(-1, 1, size)}.get(
-                    kind, lambda size: rng.normal(size=size))
+        draw = {"zero": np.zeros, "random": lambda size: rng.uniform(-1, 1, size)}.get(
+            kind, lambda size: synthetic.weights(
+                rng, "heavy" if kind == "heavy" else "gaussian", size))
         length = groups(LENGTH, p.group) * p.group
         weights = quantise_weights(draw((length, COLUMNS)), w=w, group=p.group, scale=p.scale)
     if kind == WIDE:
         weights = weights.with_format("uint8")
     rng = np.random.default_rng(2)
-    x = activations(rng, ROWS, len(weights.q))
+    x = synthetic.activations(rng, ROWS, len(weights.q))
     if kind == "zero":
         x = np.zeros_like(x)
     elif kind == "random":

@@ -83,8 +83,8 @@ def any_shape(rng, p: ArrayParameters, beats: int) -> GemmShape:
 def test_engine(parameters):
     seed, rng = seeded()
     runs  = [[shape] for shape in edges(parameters)]
-    runs += [[any_shape(rng, parameters, 2000)] for _ in range(7)]
-    runs += [[any_shape(rng, parameters, 1000) for _ in range(count)] for count in (2, 2, 4, 4, 6)]
+    runs += [[any_shape(rng, parameters, 1000)] for _ in range(6)]
+    runs += [[any_shape(rng, parameters, 400) for _ in range(count)] for count in (2, 2, 4, 4, 6)]
     runs += [[any_shape(rng, parameters, 300)] * 4, edges(parameters)[:4]]
     assert len(runs) * len(MODELS) >= 40
     engine = Gemm(parameters)
