@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-__all__ = ["Gemm", "MODELS", "Model", "PHASES", "Phase", "SoftmaxRows", "layer"]
+__all__ = ["ATTENTION", "CONTEXT", "INSIDE", "LINEAR", "MEMORY", "MODELS", "PHASES", "Gemm",
+           "Model", "Phase", "SoftmaxRows", "layer"]
 
 #: Kinds of GEMMs: weights that are the model's own, or keys and values that the tokens have left.
 LINEAR, ATTENTION = "linear", "attention"
+
+#: Where activations and outputs lie: scores and probabilities stay between the units.
+MEMORY, INSIDE = "memory", "inside"
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Gemm:
         How often a layer has it.
     kind : str
         ``linear``, or ``attention`` if the weights are keys or values.
+    x_from, y_to : str
+        Where activations come from and outputs go: ``memory`` or ``inside``.
     """
 
     name: str
@@ -31,6 +37,8 @@ class Gemm:
     n: int
     count: int = 1
     kind: str = LINEAR
+    x_from: str = MEMORY
+    y_to: str = MEMORY
 
     @property
     def macs(self) -> int:
@@ -202,8 +210,9 @@ def layer(model: Model, phase: Phase) -> tuple[tuple[Gemm, ...], SoftmaxRows]:
              Gemm("o", rows, hidden, hidden), *_feed_forward(model, rows)]
     shared = model.heads // model.kv_heads * phase.tokens
     count = model.kv_heads * phase.sequences
-    gemms += [Gemm("q times k", shared, model.head, phase.context, count, ATTENTION),
-              Gemm("p times v", shared, phase.context, model.head, count, ATTENTION)]
+    gemms += [Gemm("q times k", shared, model.head, phase.context, count, ATTENTION, y_to=INSIDE),
+              Gemm("p times v", shared, phase.context, model.head, count, ATTENTION,
+                   x_from=INSIDE)]
     return tuple(gemms), SoftmaxRows(model.heads * rows, phase.context)
 
 

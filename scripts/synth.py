@@ -24,7 +24,7 @@ from synth.timing import Path as TimingPath
 from synth.timing import Timing, analyse
 
 __all__ = ["LEFT_OUT", "PARTS", "Tile", "areas", "tile_part", "main", "library_of", "mapped",
-           "measured_tile", "library_facts", "tools", "critical_path",
+           "measured_tile", "library_facts", "flow_digest", "tools", "critical_path",
            "show_source"]
 
 #: Parts of a tile, and what they are.
@@ -219,6 +219,14 @@ def library_facts(library: Library) -> dict:
     """What a report says of its library, JSON-ready."""
     return {"name": library.path.name, "voltage": library.voltage,
             "nand2_um2": library.nand2_area}
+
+
+def flow_digest() -> str:
+    """SHA-256 of the sources that map, time and simulate, hexadecimal."""
+    folder = Path(__file__).parent
+    paths = [*(folder.parent / "synth").glob("*.py"),
+             *(folder / f"{name}.py" for name in ("activity", "designs", "operands"))]
+    return sha256(b"".join(path.read_bytes() for path in sorted(paths))).hexdigest()
 
 
 def tools() -> dict[str, str]:

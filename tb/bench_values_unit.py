@@ -65,6 +65,10 @@ class UnitDriver(UnitRegisters):
     async def send(self, job: Job):
         """Queue a job's command and its operands."""
         await self.start(len(job.rows), *job.v.shape, job.chosen)
+        await self.offer(job)
+
+    async def offer(self, job: Job):
+        """Queue a job's operands."""
         size = P.code_bits // 8
         for row, invalid in zip(job.rows, job.invalid, strict=True):
             # What stands above a code is ignored.

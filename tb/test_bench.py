@@ -8,7 +8,7 @@ import click
 import pytest
 
 from golden.parameters import MACS, SETS
-from scripts import bench, sizes
+from scripts import bench, reports, sizes
 from scripts.designs import (
     LAYERS,
     LOGIC,
@@ -29,8 +29,9 @@ from synth.power import Share
 FAMILIES = ("W4A8 pair_sum", "W4A8 product", "W3A8 shift", "W4A16 aligned", "INT8 tile", "INT8 PE",
             "dequantiser", "row sum")
 
-#: An array of whose blocks there are several.
-SMALL = Design("array tiny", "array", "array", SETS["tiny"].replace(bands=1))
+#: Array of two tiles.
+SMALL = Design("array tiny", "array", "array", SETS["tiny"].replace(
+    tile_columns=1, mesh_columns=1, bands=1, y_lanes=1))
 
 
 def few() -> list[Design]:
@@ -39,8 +40,9 @@ def few() -> list[Design]:
               if (each.family in FAMILIES or each.name == "foot, W4A8 1x1x2")
               and ", set " not in each.name and not each.name.endswith("shadow")]
     chosen.append(SMALL)
-    return [replace(each, kinds=() if each.family in ("W4A8 product", "W3A8 shift")
-                    else each.kinds and LAYERS) for each in chosen]
+    return [replace(each, kinds=() if each.family in ("W4A8 product", "W3A8 shift") else
+                    each.kinds and (each.kinds if each.block in ("foot", "row_sum") else LAYERS))
+            for each in chosen]
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +152,7 @@ def check_plots(folder):
 
 
 def check_tables_replace_what_is_between_the_markers(report, tmp_path, monkeypatch):
-    monkeypatch.setattr(sizes, "_bench", lambda output: report)
+    monkeypatch.setattr(reports, "bench_report", lambda *_: report)
     monkeypatch.setattr(sizes, "MEASURED_SOFTMAX", [])
     paths = [tmp_path / name for name in ("README.md", "bench.md")]
     for path in paths:
@@ -170,16 +172,20 @@ def check_tables_replace_what_is_between_the_markers(report, tmp_path, monkeypat
 
 def check_no_report_of_other_designs_is_taken(report, tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(sizes, "designs", few)
+    monkeypatch.setattr(reports, "designs", few)
     monkeypatch.setattr(bench, "main", lambda *_: made.append(1))
     stale = report | {"designs": [report["designs"][0] | {"verilog_sha256": "0"},
                                   *report["designs"][1:]]}
     for found, expected in ((report, 0), (stale, 1), (report | {"tools": {}}, 1),
+                            (report | {"flow_sha256": "0"}, 1),
                             (report | {"library": {"name": "other.lib"}}, 1)):
         (tmp_path / "bench.json").write_text(json.dumps(found))
         made.clear()
-        sizes._bench(tmp_path)
+        reports.bench_report(None, tmp_path, 2)
         assert len(made) == expected
+    # Of some designs only these must be as they are now.
+    (tmp_path / "bench.json").write_text(json.dumps(stale))
+    assert reports.bench_report(None, tmp_path, 2, [few()[1].name]) == stale
 
 
 def test_each_micro_architecture_is_measured():

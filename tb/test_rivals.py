@@ -92,8 +92,8 @@ def test_netlists(parameters, tmp_path):
 
 @pytest.mark.parametrize(("parameters", "kinds"), [
     (RIVALS["int8_pe"], ["fixture", "random"]),
-    (SMALL[3], ["fixture", "random"]),
-    (SMALL[4].replace(name="one", tile_rows=2, tile_columns=1, group=16), ["fixture"]),
+    (SMALL[3].replace(name="four", lanes=4, tile_rows=2, tile_columns=1), ["fixture"]),
+    (SMALL[4].replace(name="one", tile_rows=1, tile_columns=1, group=16), ["fixture"]),
     *(pytest.param(each, list(KINDS), marks=pytest.mark.full)
       for each in (RIVALS["int8_pe_shadow"], *SMALL)),
 ], ids=lambda each: getattr(each, "name", None))
