@@ -247,6 +247,7 @@ def test_ratios_of_made_up_designs():
     assert claims["GE per MAC, dequantiser at G = 128"] == (30, False)
     assert claims["speed at equal area, W4A8 / INT8"] == (3.0, False)
     assert claims["area, aligned W4A16 tile / FP16 FMA"] == (0.125, False)
+    assert claims["energy, aligned W4A16 tile / FP16 FMA, fixture"] == (0.125, True)
     assert claims["order for area, DenseShift / W4A8 tile"] == (0.9333, True)
     assert not any(name.startswith("order for delay") for name in claims)
 
