@@ -27,7 +27,10 @@ from synth.power import Share
 
 #: Tiles of one element of two lanes; enough for each ratio.
 FAMILIES = ("W4A8 pair_sum", "W4A8 product", "W3A8 shift", "W4A16 aligned", "INT8 tile", "INT8 PE",
-            "dequantiser", "row sum")
+            "dequantiser")
+
+#: What stands around a tile.
+AROUND = ("foot, W4A8 1x1x2", "row sum, W4A8 1x1x2")
 
 #: Array of two tiles.
 SMALL = Design("array tiny", "array", "array", SETS["tiny"].replace(
@@ -37,11 +40,11 @@ SMALL = Design("array tiny", "array", "array", SETS["tiny"].replace(
 def few() -> list[Design]:
     """Designs of the default test."""
     chosen = [each for each in designs(shapes=((1, 1, 2),))
-              if (each.family in FAMILIES or each.name == "foot, W4A8 1x1x2")
+              if (each.family in FAMILIES or each.name in AROUND)
               and ", set " not in each.name and not each.name.endswith("shadow")]
     chosen.append(SMALL)
-    return [replace(each, kinds=() if each.family in ("W4A8 product", "W3A8 shift") else
-                    each.kinds and (each.kinds if each.block in ("foot", "row_sum") else LAYERS))
+    return [replace(each, kinds=() if each.family in ("W4A8 product", "W3A8 shift", "foot") else
+                    each.kinds and (each.kinds if each.block == "row_sum" else LAYERS))
             for each in chosen]
 
 
