@@ -13,7 +13,17 @@ from golden.rival_parameters import RivalParameters
 from golden.rivals import dequantise, dot
 from hdl.foot import column_layout, step_layout
 from hdl.row_sum import row_sum_layout, x_group_layout
-from scripts.operands import WIDE, Sums, operands, outputs, rival_operands, source_of, sums, warm_up
+from scripts.operands import (
+    WIDE,
+    Sums,
+    busy,
+    operands,
+    outputs,
+    rival_operands,
+    source_of,
+    sums,
+    warm_up,
+)
 from synth.mapping import Mapping
 from synth.power import Activity
 from synth.simulation import simulate
@@ -36,6 +46,8 @@ def tile_activity(mapping: Mapping, parameters: ArrayParameters, kind: str,
                   streams: int | None = None) -> Activity:
     """Activity of a tile on operands of a kind, groups without a bubble, zeros from above.
 
+    Sums drain as in a band: for as many cycles after a group's last beat as it has rows.
+
     Raises
     ------
     SimulationError
@@ -44,19 +56,24 @@ def tile_activity(mapping: Mapping, parameters: ArrayParameters, kind: str,
     p = parameters
     x, w = operands(p, kind, streams)
     streams = x.shape[1]
-    last = np.arange(len(x)) % p.beats == p.beats - 1
+    enable = busy(p, kind)
+    last = enable & (np.cumsum(enable) % p.beats == 0)
+    move = _moves(p, last)
     above = np.zeros((len(x), p.tile_columns), dtype=np.int64)
-    outputs, activity = simulate(mapping.netlist, with_reset({
+    shown, activity = simulate(mapping.netlist, with_reset({
         "x_i": bits(x, p.x_format.bits),
         "w_i": bits(w, p.w_format.bits),
-        "last_i": np.repeat(last, streams).reshape(-1, streams, 1),
+        "enable_i": _all(enable, streams),
+        "last_i": _all(last, streams),
+        "move_i": _all(move, streams),
         "drain_i": np.zeros((len(x), streams, p.tile_columns * p.sum_bits), dtype=bool),
-    }), measured=len(x) - warm_up(p))
-    begin = p.beats - 1 + LATENCY
+    }), measured=len(x) - warm_up(p, kind))
+    begin = np.flatnonzero(last)[0] + LATENCY
     for stream in range(streams):
-        wanted = bits(expected(p, x[:, stream], w[:, stream], last, above)[:, None], p.sum_bits)
+        drained = expected(p, x[:, stream], w[:, stream], last, above, enable, move)
+        wanted = bits(drained[:, None], p.sum_bits)
         # The driver counts a sum in the cycle that ends with the edge that shows it.
-        check(mapping, outputs["drain_o"][RESET:, [stream]][begin:], wanted[begin:])
+        check(mapping, shown["drain_o"][RESET:, [stream]][begin:], wanted[begin:])
     return activity
 
 
@@ -107,7 +124,10 @@ def row_sum_activity(mapping: Mapping, parameters: ArrayParameters, kind: str,
     length, streams = x.shape[:2]
     last = _ends(p, length)
     shown, activity = simulate(mapping.netlist, with_reset({
-        "x": bits(x, p.x_format.bits), "last": _all(last, streams),
+        "x": bits(x, p.x_format.bits),
+        "enable": _all(np.ones_like(last), streams),
+        "last": _all(last, streams),
+        "move": _all(_moves(p, last), streams),
         "drain_i": np.zeros((length, streams, p.row_sum_bits), dtype=bool),
     }), measured=length - warm_up(p))
     values = (p.x_format.decode(x) / p.x_format.step).astype(np.int64)
@@ -122,6 +142,11 @@ def row_sum_activity(mapping: Mapping, parameters: ArrayParameters, kind: str,
 def _ends(p: ArrayParameters, length: int) -> NDArray[np.bool_]:
     """Cycles in which a group ends."""
     return np.arange(length) % p.beats == p.beats - 1
+
+
+def _moves(p: ArrayParameters, last: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Cycles in which sums drain: of a group's last beat, and as many more as there are rows."""
+    return np.convolve(last, np.ones(1 + p.band_rows))[:len(last)] > 0
 
 
 def _all(numbers: NDArray, streams: int) -> NDArray:

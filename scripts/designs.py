@@ -18,7 +18,7 @@ from scripts.activity import (
     row_sum_activity,
     tile_activity,
 )
-from scripts.operands import KINDS, WIDE
+from scripts.operands import KINDS, PARTIAL, WIDE
 from scripts.synth import areas, tile_part
 from synth.liberty import Library
 from synth.mapping import synthesise
@@ -86,7 +86,8 @@ class Design:
     parameters : ArrayParameters or RivalParameters
         Its set.
     kinds : tuple of str
-        Operands on which its netlist is simulated, of :data:`scripts.operands.KINDS`.
+        Operands on which its netlist is simulated, of :data:`scripts.operands.KINDS`, and of
+        ``PARTIAL`` if it is a tile.
     """
 
     name: str
@@ -211,7 +212,7 @@ def designs(shapes: tuple[tuple[int, int, int], ...] = SHAPES) -> list[Design]:
     and uint4 that :data:`golden.parameters.SETS` gains, are among them. The tiles of whole INT8
     operands take the best of ours too. What else a machine has is of the largest shape.
     """
-    every = tuple(KINDS)
+    whole, every = tuple(KINDS), (*KINDS, *PARTIAL)
     found = []
     for rows, columns, lanes in shapes:
         large = rows * columns * lanes > MOST_KINDS
@@ -242,13 +243,13 @@ def designs(shapes: tuple[tuple[int, int, int], ...] = SHAPES) -> list[Design]:
     lanes = min(lanes for *_, lanes in shapes)
     column = ArrayParameters(name="column", lanes=lanes, tile_columns=1,
                              tile_rows=min(128 // lanes, 8))
-    found.append(Design("dequantiser, G = 128", "dequantiser", "dequantiser", column, every))
+    found.append(Design("dequantiser, G = 128", "dequantiser", "dequantiser", column, whole))
     found += [Design(f"array {name}", "array", "array", SETS[name]) for name in ARRAYS]
     for name, p in RIVALS.items():
         label = _LABELS.get(name, name)
         family = "INT8 PE" if p.kind == "int8_pe" else label
         found.append(Design(label, family, "element", p,
-                            every if family == "INT8 PE" else FEW_KINDS))
+                            whole if family == "INT8 PE" else FEW_KINDS))
     return found
 
 

@@ -1,5 +1,6 @@
 """Operands whose switching is measured, by their statistics."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from golden.rivals import RivalParameters, progressive
 from scripts import checkpoint
 from scripts.sim import quantised_activations
 
-__all__ = ["KINDS", "WIDE", "RivalOperands", "Sums", "cycles", "operands", "outputs",
-           "rival_operands", "source_of", "streams_of", "sums", "warm_up"]
+__all__ = ["KINDS", "PARTIAL", "STALL", "WIDE", "RivalOperands", "Sums", "busy", "cycles",
+           "operands", "outputs", "rival_operands", "source_of", "streams_of", "sums", "warm_up"]
 
 #: Kinds of operands, and what each is. Activations of the layers have outlier channels.
 KINDS = {
@@ -27,6 +28,15 @@ KINDS = {
     "fixture":  "a layer of the checkpoint of the tests",
     "random":   "uniform codes",
 }
+
+#: Kinds of tiles alone: part of the tile, or of the time, is without work.
+PARTIAL = {
+    "idle":  "the layer of `fixture`, zero activations in half of the lanes",
+    "stall": "the layer of `fixture`, no operands in three of four cycles",
+}
+
+#: Cycles of a beat of the kind ``stall``.
+STALL = 4
 
 #: Kind that only sets with wide weights have: the fixture's layer in 8 bits, two columns each.
 WIDE = "wide"
@@ -43,15 +53,25 @@ LEAST_STREAMS = 8
 MEASURED = 64
 
 
-def warm_up(parameters: ArrayParameters) -> int:
+def warm_up(parameters: ArrayParameters, kind: str = "") -> int:
     """Cycles before those that are measured: two groups, which clear what a tile held."""
-    return 2 * parameters.beats
+    return 2 * parameters.beats * _period(kind)
 
 
-def cycles(parameters: ArrayParameters) -> int:
+def cycles(parameters: ArrayParameters, kind: str = "") -> int:
     """Cycles of a stream; after the warm-up whole passes through the K of a layer."""
-    pass_ = groups(LENGTH, parameters.group) * parameters.beats
-    return warm_up(parameters) + -(-MEASURED // pass_) * pass_
+    pass_ = groups(LENGTH, parameters.group) * parameters.beats * _period(kind)
+    return warm_up(parameters, kind) + -(-MEASURED // pass_) * pass_
+
+
+def busy(parameters: ArrayParameters, kind: str) -> NDArray[np.bool_]:
+    """Cycles of a stream in which there are operands: all but those of a stall."""
+    return np.arange(cycles(parameters, kind)) % _period(kind) == 0
+
+
+def _period(kind: str) -> int:
+    """Cycles of a beat."""
+    return STALL if kind == "stall" else 1
 
 
 def streams_of(parameters: ArrayParameters) -> int:
@@ -65,17 +85,20 @@ def operands(parameters: ArrayParameters, kind: str,
 
     The same layer in the formats of each set, whatever its shape: with all streams a design sees
     each row, column and k of it equally often, as the shape allows. A stream walks along K of rows
-    and columns of its own, and begins anew at its end.
+    and columns of its own, and begins anew at its end. In cycles that are not :func:`busy` the
+    codes are those of the next beat.
 
     Raises
     ------
     ValueError
-        If ``kind`` is not one of :data:`KINDS`, nor :data:`WIDE` with wide weights.
+        If ``kind`` is not one of :data:`KINDS` or :data:`PARTIAL`, nor :data:`WIDE` with wide
+        weights.
     """
-    _check(kind, parameters)
+    _check(kind, parameters, PARTIAL)
     p = parameters
     streams = streams_of(p) if streams is None else streams
-    shapes = [(cycles(p), streams, count, p.lanes) for count in (p.tile_rows, p.tile_columns)]
+    length = np.count_nonzero(busy(p, kind))
+    shapes = [(length, streams, count, p.lanes) for count in (p.tile_rows, p.tile_columns)]
     if kind == "zero":
         return tuple(np.zeros(shape, dtype=np.int64) for shape in shapes)
     if kind == "random":
@@ -84,8 +107,13 @@ def operands(parameters: ArrayParameters, kind: str,
                      for fmt, shape in zip((p.x_format, p.w_format), shapes, strict=True))
     x, w = _layer(p, kind)
     codes = _halves(w.codes) if kind == WIDE else w.codes
-    return tuple(_held(kind, _beats(each, shape))
-                 for each, shape in zip((x.codes, codes.T), shapes, strict=True))
+    x, w = (_held(kind, _beats(each, shape))
+            for each, shape in zip((x.codes, codes.T), shapes, strict=True))
+    if kind == "idle":
+        x = np.where(np.arange(p.lanes) < p.lanes - p.lanes // 2, x, 0)
+    # The beat that is taken next is at the inputs.
+    beat = -(-np.arange(cycles(p, kind)) // _period(kind)) % length
+    return x[beat], w[beat]
 
 
 @dataclass(frozen=True)
@@ -182,7 +210,8 @@ def sums(parameters: ArrayParameters, kind: str, count: int, streams: int | None
     Raises
     ------
     ValueError
-        If ``kind`` is not one that :func:`operands` takes, or activations are floats.
+        If ``kind`` is not one of :data:`KINDS`, nor :data:`WIDE` with wide weights, or
+        activations are floats.
     """
     _check(kind, parameters)
     p = parameters
@@ -244,8 +273,8 @@ def outputs(parameters: ArrayParameters,
     return found, scales
 
 
-def _check(kind: str, parameters: ArrayParameters) -> None:
-    kinds = [*KINDS, WIDE] if parameters.wide else list(KINDS)
+def _check(kind: str, parameters: ArrayParameters, others: Collection[str] = ()) -> None:
+    kinds = [*KINDS, *others, *[WIDE] * parameters.wide]
     if kind not in kinds:
         raise ValueError(f"Operands must be one of {', '.join(kinds)}, not {kind!r}")
 
@@ -258,7 +287,7 @@ def _layer(p: ArrayParameters, kind: str) -> tuple[Activations, GroupedWeights]:
     """
     rng = np.random.default_rng(1)
     w = "int8" if kind == WIDE else p.w
-    if kind in ("fixture", WIDE):
+    if kind in ("fixture", WIDE, *PARTIAL):
         weights = checkpoint.load(FIXTURE, checkpoint.layers(FIXTURE)[0])
         if (weights.w, weights.scale) != (w, p.scale):
             weights = quantise_weights(weights.dequantise(), w=w, scale=p.scale,

@@ -11,7 +11,10 @@ from golden.rivals import RIVALS, dequantise
 from scripts.activity import GROUPS, _accumulators
 from scripts.operands import (
     KINDS,
+    PARTIAL,
+    STALL,
     WIDE,
+    busy,
     cycles,
     operands,
     outputs,
@@ -132,6 +135,23 @@ def test_order_of_a_tiles_beats_is_that_of_a_layer(kind):
     np.testing.assert_array_equal(w, again[1])
 
 
+def test_partial_work_is_on_the_layer_of_the_fixture():
+    p = SETS["edge"]
+    x, w = operands(p, "fixture")
+    idle, same = operands(p, "idle")
+    np.testing.assert_array_equal(same, w)
+    np.testing.assert_array_equal(idle[..., :p.lanes // 2], x[..., :p.lanes // 2])
+    assert not idle[..., p.lanes // 2:].any()
+    where = busy(p, "stall")
+    assert len(where) == cycles(p, "stall") == STALL * np.count_nonzero(where)
+    assert (cycles(p, "stall") - warm_up(p, "stall")) % (STALL * p.beats) == 0
+    for codes, slow in zip((x, w), operands(p, "stall"), strict=True):
+        count = min(len(codes), np.count_nonzero(where))
+        np.testing.assert_array_equal(slow[where][:count], codes[:count])
+        # The next beat waits at the inputs.
+        np.testing.assert_array_equal(slow[:-1][~where[:-1]], slow[1:][~where[:-1]])
+
+
 @pytest.mark.parametrize(("parameters", "kind"), [
     (TINY.replace(name="feet", mesh_rows=1, mesh_columns=1, bands=1, x_zero=True), "gaussian"),
     (MIXED.replace(mesh_columns=1), WIDE),
@@ -183,3 +203,6 @@ def test_refusals():
         sums(MIXED, "real", 8)
     with pytest.raises(ValueError, match=r"^Activations must be integers, not fp16$"):
         sums(SETS["w4a16"], "zero", 8)
+    for kind in PARTIAL:
+        with pytest.raises(ValueError, match=rf"^Operands must be one of zero, .*, not '{kind}'$"):
+            sums(TINY, kind, 8)

@@ -20,7 +20,7 @@ from scripts.activity import (
     row_sum_activity,
     tile_activity,
 )
-from scripts.operands import WIDE
+from scripts.operands import WIDE, cycles, warm_up
 from synth.liberty import Library
 from synth.mapping import simulation_model, synthesise
 from synth.netlist import Instance, Netlist, NetlistError
@@ -28,7 +28,7 @@ from synth.power import Activity
 from synth.simulation import simulate
 from tb import runner
 from tb.column import Column
-from tb.test_power import MULTIPLIER
+from tb.test_power import HELD, MULTIPLIER
 
 CYCLES = 200
 
@@ -41,8 +41,10 @@ from tb.settings import SETTINGS
 @cocotb.test()
 async def drive(dut):
     cocotb.start_soon(Clock(dut.clk, 2, unit="ns").start(start_high=False))
-    for a, b in zip(SETTINGS["a"], SETTINGS["b"]):
+    for a, b, enable in zip(SETTINGS["a"], SETTINGS["b"], SETTINGS["enable"]):
         dut.a.value, dut.b.value = a, b
+        if hasattr(dut, "enable"):
+            dut.enable.value = enable
         await RisingEdge(dut.clk)
 """
 
@@ -59,6 +61,15 @@ def multiplier(tmp_path_factory):
     folder = tmp_path_factory.mktemp("multiplier")
     (folder / "times.v").write_text(MULTIPLIER)
     return synthesise(folder / "times.v", "times", Library.load(), folder / "map")
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("held")
+    (folder / "times.v").write_text(HELD)
+    mapping = synthesise(folder / "times.v", "times", Library.load(), folder / "map")
+    assert mapping.cells["CLKGATE_X1"] == 1
+    return mapping
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +90,20 @@ def test_products_of_all_streams(multiplier):
         assert activity.high[net] == pytest.approx(codes[1:].mean())
 
 
+def test_registers_behind_a_clock_gate_wait(held):
+    a, b, enable = np.random.default_rng(1).integers(0, 16, (3, CYCLES, 7))
+    enable = enable % 4 == 0
+    enable[0] = True
+    outputs, activity = simulate(held.netlist, {
+        "a": bits(a, 4), "b": bits(b, 4), "enable": enable[..., None]}, measured=CYCLES - 10)
+    taken = np.maximum.accumulate(np.where(enable, np.arange(CYCLES)[:, None], 0))
+    products = np.take_along_axis(a * b, taken, axis=0)
+    np.testing.assert_array_equal(outputs["y"][2:], bits(products, 8)[:-2])
+    (gated,) = held.netlist.gated
+    assert activity.toggles[gated] == 2 * np.count_nonzero(enable[10:])
+    assert activity.high[gated] == pytest.approx(enable[10:].mean() / 2)
+
+
 def test_constants_and_complements():
     cells = Library.load().cells
     ports = {"clk": ("input", [2]), "x": ("input", [3]), "y": ("output", [9, 10, "1", "0"])}
@@ -95,15 +120,19 @@ def test_constants_and_complements():
     assert activity.toggles[3] == np.count_nonzero(np.diff(x, axis=0))
 
 
-def test_same_edges_as_verilator(multiplier, tmp_path, monkeypatch):
+@pytest.mark.parametrize("design", ["multiplier", "held"])
+def test_same_edges_as_verilator(design, request, tmp_path, monkeypatch):
+    mapping = request.getfixturevalue(design)
     (tmp_path / "bench_given.py").write_text(BENCH)
     monkeypatch.syspath_prepend(tmp_path)
-    a, b = np.random.default_rng(1).integers(0, 16, (2, CYCLES, 1))
-    folder = runner.build(simulation_model(multiplier), "times", activity=True)
+    a, b, enable = np.random.default_rng(1).integers(0, 16, (3, CYCLES, 1))
+    enable = (enable % 4 == 0).astype(int)
+    folder = runner.build(simulation_model(mapping), "times", activity=True)
     runner.run(folder, "times", "bench_given", activity=tmp_path / "given.saif", seed=1,
-               a=a.ravel().tolist(), b=b.ravel().tolist())
+               a=a.ravel().tolist(), b=b.ravel().tolist(), enable=enable.ravel().tolist())
     wanted = Activity.load(tmp_path / "given.saif")
-    _, actual = simulate(multiplier.netlist, {"a": bits(a, 4), "b": bits(b, 4)}, measured=CYCLES)
+    inputs = {"a": bits(a, 4), "b": bits(b, 4), "enable": bits(enable, 1)}
+    _, actual = simulate(mapping.netlist, inputs, measured=CYCLES)
     assert actual.toggles.keys() == wanted.toggles.keys()
     for net, edges in wanted.toggles.items():
         # Registers start at random in both, and the run ends in the middle of a cycle.
@@ -115,7 +144,7 @@ def test_same_edges_as_verilator(multiplier, tmp_path, monkeypatch):
 def test_sums_of_a_tile_are_checked(element, kind):
     activity = tile_activity(element, ELEMENT, kind, streams=2)
     clock, = element.netlist.ports["clk"][1]
-    assert activity.toggles[clock] == 2 * 2 * 192  # K of 384, two lanes
+    assert activity.toggles[clock] == 2 * 2 * (cycles(ELEMENT) - warm_up(ELEMENT))
 
 
 def test_a_wrong_tile_is_found(element, tmp_path):
