@@ -26,8 +26,8 @@ from golden.rivals import RIVALS, dequantise, dot, progressive
 from golden.sets import parameter_set
 from golden.softmax import softmax
 from golden.softmax_parameters import BaselineParameters, SoftmaxParameters
-from golden.synthetic import causal_scores, feature_magnitudes, gradients, outlier_channels
 from golden.synthetic import activations as made_activations
+from golden.synthetic import causal_scores, feature_magnitudes, gradients, outlier_channels
 from golden.synthetic import weights as made_weights
 
 __all__ = ["sqnr", "Scheme", "SCHEMES", "WIDE_SHARE", "Product", "product", "Noise", "total", "measure",

@@ -112,6 +112,8 @@ def _task(design: Design, library: Path, output: Path, delay: float | None) -> M
 def _work(design: Design) -> int:
     """About the seconds that a design takes, for the estimate: products are larger than sums."""
     each = 0.3 if "INT8" in design.name or "product" in design.name else 0.1
+    if design.operation != "MAC" or design.block in ("row_sum", "aligner"):
+        return round(10 + 5 * len(design.kinds))
     return round(5 + each * design.macs * (1 + len(design.kinds)) / 4)
 
 
@@ -125,11 +127,12 @@ def report_of(library: Library, slow: list[Measured], fast: list[Measured],
               claims: list[Ratio], delay: float | None) -> dict:
     """Everything measured, JSON-ready; ``docs/bench.md`` says what its keys are.
 
-    Energies are at the longest period of the tiles of integers, or at a design's own if that is
-    longer.
+    Energies are at the longest period of the tiles of integers, of all designs without such, or
+    at a design's own if that is longer.
     """
-    period = max(each.period for each in slow if each.shares and each.design.block == "tile"
-                 and each.design.parameters.x_format.is_integer)
+    tiles = [each for each in slow if each.shares and each.design.block == "tile"
+             and each.design.parameters.x_format.is_integer]
+    period = max(each.period for each in tiles or slow)
     return {
         "library": library_facts(library), "tools": tools(), "flow_sha256": flow_digest(),
         "left_out": LEFT_OUT, "best": best(slow, "W4A8").design.name, "layers": list(LAYERS),

@@ -12,13 +12,12 @@ from golden.formats import FORMATS
 from golden.gemm import gemm
 from golden.parameters import ArrayParameters
 from golden.quantise import Activations, GroupedWeights, groups, quantise_weights
-from golden.rival_parameters import RivalParameters
+from golden.rivals import RivalParameters, progressive
 from scripts import checkpoint
 from scripts.sim import quantised_activations
 
 __all__ = ["KINDS", "PARTIAL", "STALL", "WIDE", "RivalOperands", "Sums", "busy", "cycles",
-           "operands", "outputs", "progressive", "rival_operands", "source_of", "streams_of",
-           "sums", "warm_up"]
+           "operands", "outputs", "rival_operands", "source_of", "streams_of", "sums", "warm_up"]
 
 #: Kinds of operands, and what each is. Activations of the layers have outlier channels.
 KINDS = {
@@ -163,7 +162,8 @@ def rival_operands(parameters: RivalParameters, kind: str,
     x, weights = _layer(p, kind)
     zeros = scales = None
     if parameters.kind == "int8_first":
-        codes, zeros, scales = progressive(weights.dequantise(), weights.group)
+        first = progressive(weights.dequantise(), weights.group)
+        codes, zeros, scales = first.q, first.zeros, first.scales
     elif parameters.kind == "fp16_first":
         codes, zeros, scales = weights.codes, weights.zeros, weights.scales
     elif parameters.kind == "fp16_fma":
@@ -182,34 +182,6 @@ def rival_operands(parameters: RivalParameters, kind: str,
             for each, count in ((x.codes, p.tile_rows), (codes.T, p.tile_columns)))
     return RivalOperands(*(None if each is None else _held(kind, each) for each in (
         x, w, of_columns(zeros), of_columns(scales))))
-
-
-def progressive(weights: NDArray[np.float64],
-                group: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Codes of uint4, zero points and integer scales of weights that become int8 first.
-
-    QServe (arXiv 2405.04532): int8 of -119 to 119 by column, then each group of these to 4 bits
-    with a scale that is an integer. The range keeps what is dequantised from leaving int8.
-
-    Parameters
-    ----------
-    weights : ndarray of float, shape (K, N)
-        Finite numbers.
-    group : int
-        G, of which K is a multiple.
-
-    Returns
-    -------
-    ndarray of int64, shape (K, N), and twice (K / G, N)
-    """
-    largest = np.abs(weights).max(axis=0)
-    wide = np.rint(weights * 119 / np.where(largest > 0, largest, 1)).astype(np.int64)
-    parts = wide.reshape(-1, group, wide.shape[1])
-    low, high = np.minimum(parts.min(axis=1), 0), np.maximum(parts.max(axis=1), 0)
-    scales = np.maximum(-(-(high - low) // 15), 1)
-    zeros = np.rint(-low / scales).astype(np.int64)
-    codes = np.clip(np.rint(parts / scales[:, None]) + zeros[:, None], 0, 15).astype(np.int64)
-    return codes.reshape(wide.shape), zeros, scales
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,8 @@ def _source(report: dict) -> str:
             f"typical, {library['voltage']} V), Booth multipliers and one script for all. GE is "
             f"the area of a NAND2, {library['nand2_um2']:.3f} µm²; fJ is for weights of a "
             f"checkpoint layer and activations with outlier channels, at "
-            f"{report['energy_period_ns']:.2f} ns. Left out: {report['left_out']}.\n")
+            f"{report['energy_period_ns']:.2f} ns or a longer period of the design's own. Left "
+            f"out: {report['left_out']}.\n")
 
 
 _SOFTMAX_HEAD = """

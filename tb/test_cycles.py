@@ -22,10 +22,11 @@ from hdl.softmax.exact import ExactSoftmax
 from hdl.values.unit import ValuesUnit
 from tb.engines import ENGINES as SMALL_ENGINES
 from tb.engines import SMALL
+from tb.marks import first_by_default
 from tb.runner import simulate
 from tb.test_engine import ENGINES, QUICK, STEADY
 from tb.test_softmax_unit import RIVALS, TABLED, UNITS
-from tb.test_values_unit import TINY as VALUES
+from tb.test_values_unit import UNITS as VALUES_UNITS
 
 #: Engines that other tests compile too, and a small one that aligns activations.
 MODELS = [*(each for each in ENGINES if each.name in QUICK), STEADY, SMALL_ENGINES[3]]
@@ -79,7 +80,10 @@ def any_shape(rng, p: ArrayParameters, beats: int) -> GemmShape:
             continue
 
 
-@pytest.mark.parametrize("parameters", MODELS, ids=lambda parameters: parameters.name)
+@pytest.mark.parametrize("parameters", [
+    *MODELS, *(pytest.param(each, marks=pytest.mark.full)
+               for each in (*SMALL_ENGINES[:3], *ENGINES, *SETS.values()) if each not in MODELS)],
+    ids=lambda parameters: parameters.name)
 def test_engine(parameters):
     seed, rng = seeded()
     runs  = [[shape] for shape in edges(parameters)]
@@ -93,25 +97,32 @@ def test_engine(parameters):
                     runs=[[vars(shape) for shape in shapes] for shapes in runs]) == 1
 
 
-@pytest.mark.parametrize("parameters", SOFTMAX_UNITS, ids=lambda parameters: parameters.name)
+@pytest.mark.parametrize("parameters", [
+    *SOFTMAX_UNITS, *(pytest.param(each, marks=pytest.mark.full)
+                      for each in (*UNITS, *TABLED, *RIVALS) if each not in SOFTMAX_UNITS)],
+    ids=lambda parameters: parameters.name)
 def test_softmax_unit(parameters):
     seed, rng = seeded()
     p, exact = parameters, parameters in RIVALS
     runs = [(1, 1), (30, 1), (1, p.max_length), (6, p.max_length), (8, p.least_length),
             (12, p.least_length - 1), (20, p.width + 1)]
     runs += [(int(rng.integers(2, 20)), int(rng.integers(1, p.max_length + 1))) for _ in range(4)]
+    runs  = [(rows, n) for rows, n in runs if 1 <= n <= p.max_length]
     unit = (ExactSoftmax if exact else Softmax)(p)
     assert simulate(verilog(unit), unit.module, "tb.bench_softmax_cycles", seed=seed, exact=exact,
                     parameters=p.to_dict(), runs=runs) == 1
 
 
-def test_values_unit():
+@pytest.mark.parametrize("parameters", first_by_default(VALUES_UNITS),
+                         ids=lambda parameters: parameters.name)
+def test_values_unit(parameters):
     seed, rng = seeded()
-    p = VALUES
+    p = parameters
     runs = [(1, 1, 1), (p.queries, p.max_length, 2 * p.columns), (3 * p.queries + 1, 5, 1),
             (4 * p.queries, p.full_rate_length, 8 * p.columns), (2 * p.queries, p.max_length, 1)]
     runs += [(int(rng.integers(1, 12)), int(rng.integers(1, p.max_length + 1)),
               int(rng.integers(1, 20))) for _ in range(5)]
+    runs  = [(m, min(n, p.max_length), d) for m, n, d in runs]
     unit = ValuesUnit(p)
     assert simulate(verilog(unit), unit.module, "tb.bench_values_cycles", seed=seed,
                     parameters=p.to_dict(), runs=runs) == 1

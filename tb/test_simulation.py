@@ -7,9 +7,20 @@ import pytest
 
 from golden.parameters import SETS, ArrayParameters
 from hdl.export import export
+from hdl.foot import Foot
+from hdl.rescale import Rescale
+from hdl.row_sum import RowSum
 from scripts import synth
-from scripts.activity import bits, dequantiser_activity, tile_activity
-from scripts.operands import cycles, warm_up
+from scripts.activity import (
+    _by_group,
+    bits,
+    dequantiser_activity,
+    foot_activity,
+    rescale_activity,
+    row_sum_activity,
+    tile_activity,
+)
+from scripts.operands import WIDE, cycles, warm_up
 from synth.liberty import Library
 from synth.mapping import simulation_model, synthesise
 from synth.netlist import Instance, Netlist, NetlistError
@@ -40,6 +51,9 @@ async def drive(dut):
 #: One element, and a column that a dequantiser is kept busy by.
 ELEMENT = ArrayParameters(name="element", lanes=2, tile_rows=1, tile_columns=1, group=8)
 COLUMN  = ArrayParameters(name="column", lanes=8, tile_rows=4, tile_columns=1, group=32)
+
+#: Two columns that weights of 8 bits share.
+PAIR = COLUMN.replace(name="pair", tile_columns=2, wide=True, x_scale="fp16")
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +178,48 @@ def test_accumulators_of_a_dequantiser_are_checked(parameters, tmp_path, monkeyp
         np.zeros(taken.sum.shape, dtype=np.uint32)))
     with pytest.raises(runner.SimulationError):
         dequantiser_activity(mapping, parameters, "heavy", streams=2)
+
+
+def mapped(block, folder):
+    """Block mapped to cells."""
+    return synthesise(export(block, folder), block.module, Library.load(), folder, flatten=False)
+
+
+@pytest.mark.parametrize(("parameters", "kinds"), [
+    (PAIR, [WIDE]),
+    *(pytest.param(each, ["heavy", "random"], marks=pytest.mark.full) for each in (
+        PAIR, PAIR.baseline(), PAIR.replace(name="zeros", wide=False, x_scale="token", x_zero=True),
+        SETS["w4a16_aligned"].replace(tile_columns=2), SETS["edge"])),
+], ids=lambda each: getattr(each, "name", None))
+def test_accumulators_of_a_foot_are_checked(parameters, kinds, tmp_path, monkeypatch):
+    mapping = mapped(Foot(parameters), tmp_path)
+    monkeypatch.setattr("scripts.activity.OUTPUTS", 2)
+    for kind in kinds:
+        foot_activity(mapping, parameters, kind, streams=2)
+    monkeypatch.setattr("scripts.activity._accumulators", lambda p, taken: (
+        np.ones(taken.sum.shape, dtype=np.uint32)))
+    with pytest.raises(runner.SimulationError):
+        foot_activity(mapping, parameters, kinds[0], streams=2)
+
+
+@pytest.mark.parametrize("parameters", [
+    COLUMN, pytest.param(SETS["w4a16_aligned"], marks=pytest.mark.full),
+], ids=lambda parameters: parameters.name)
+def test_sums_of_rows_are_checked(parameters, tmp_path, monkeypatch):
+    mapping = mapped(RowSum(parameters), tmp_path)
+    row_sum_activity(mapping, parameters, "gaussian", streams=2)
+    monkeypatch.setattr("scripts.activity._by_group", lambda values, beats: (
+        _by_group(values, beats) + 1))
+    with pytest.raises(runner.SimulationError):
+        row_sum_activity(mapping, parameters, "gaussian", streams=2)
+
+
+def test_outputs_of_a_lane_are_checked(tmp_path):
+    mapping = mapped(Rescale(COLUMN), tmp_path)
+    rescale_activity(mapping, COLUMN, "heavy", streams=32)
+    wrong = COLUMN.replace(y="bf16")
+    with pytest.raises(runner.SimulationError):
+        rescale_activity(mapping, wrong, "heavy", streams=32)
 
 
 def test_refusals(multiplier):
