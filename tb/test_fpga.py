@@ -32,9 +32,9 @@ SMALL = SETS["tiny"].replace(name="small", lanes=2, tile_rows=1, tile_columns=1)
 
 
 def registers(p) -> int:
-    """Flip-flops of a tile by its drawing: operands, `last`, sums on their way, two sums a PE."""
+    """Flip-flops of a tile by its drawing: operands, control, sums on their way, two sums a PE."""
     return (p.tile_rows * p.lanes * p.x_format.bits + p.tile_columns * p.lanes * p.w_format.bits
-            + 1 + p.tile_columns * p.sum_bits * (1 + 2 * p.tile_rows))
+            + 3 + p.tile_columns * p.sum_bits * (1 + 2 * p.tile_rows))
 
 
 @pytest.fixture(scope="session")
