@@ -197,7 +197,7 @@ def test_outputs_are_those_of_the_sums(kind):
 def test_refusals():
     with pytest.raises(ValueError, match=r"^Operands must be one of zero, .*, not 'real'$"):
         operands(TINY, "real")
-    with pytest.raises(ValueError, match=re.escape("random, not 'wide'")):
+    with pytest.raises(ValueError, match=re.escape("stall, not 'wide'")):
         operands(TINY, WIDE)
     with pytest.raises(ValueError, match=re.escape("random, wide, not 'real'")):
         sums(MIXED, "real", 8)
