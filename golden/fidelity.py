@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from golden import synthetic
 from golden.align import align
 from golden.attention import weighted_values
 from golden.exact_softmax import exact_softmax
@@ -26,13 +27,12 @@ from golden.rivals import RIVALS, dequantise, dot, progressive
 from golden.sets import parameter_set
 from golden.softmax import softmax
 from golden.softmax_parameters import BaselineParameters, SoftmaxParameters
-from golden.synthetic import activations as made_activations
 from golden.synthetic import causal_scores, feature_magnitudes, gradients, outlier_channels
-from golden.synthetic import weights as made_weights
 
-__all__ = ["sqnr", "Scheme", "SCHEMES", "WIDE_SHARE", "Product", "product", "Noise", "total", "measure",
-           "standard_errors", "SIGMAS", "SOFTMAX_UNITS", "SoftmaxErrors", "softmax_errors", "SHARES", "Selection",
-           "FeatureErrors", "feature_errors", "selections"]
+__all__ = ["sqnr", "Scheme", "SCHEMES", "WIDE_SHARE", "Product", "product", "Noise", "total",
+           "measure", "standard_errors", "SIGMAS", "SOFTMAX_UNITS", "SoftmaxErrors",
+           "softmax_errors", "SHARES", "Selection", "FeatureErrors", "feature_errors",
+           "selections"]
 
 
 def sqnr(reference: ArrayLike, actual: ArrayLike) -> float:
@@ -251,12 +251,12 @@ def product(scheme: Scheme, x: ArrayLike, w: ArrayLike,
         return _rival_product(scheme, x, w)
     group = scheme.group or len(w)
     quantised = _activations(scheme, x, group)
-    weights: GroupedWeights | MixedWeights = quantise_weights(w, w=scheme.w, group=group,
-                                                              scale=scheme.scale)
+    narrow = quantise_weights(w, w=scheme.w, group=group, scale=scheme.scale)
+    weights: GroupedWeights | MixedWeights = narrow
     if scheme.wide_share:
         if gradients is None:
             raise ValueError(f"Gradients must be given for {scheme.name}")
-        ranks = salience(w, weights, gradients)
+        ranks = salience(w, narrow, gradients)
         chosen = select_features({"layer": ranks}, scheme.wide_share)["layer"]
         weights = quantise_mixed(w, chosen, group=group, narrow=scheme.w, scale=scheme.scale)
     y = gemm(quantised, weights, y=scheme.y)
@@ -529,19 +529,20 @@ def feature_errors(*, length: int = 1024, features: int = 128, tokens: int = 32,
     scheme, rng, found = SCHEMES["W4.4A8 MixLLM"], np.random.default_rng(seed), {}
     assert scheme.group
     for name, factor in _PROJECTIONS.items():
-        x = made_activations(rng, tokens, length, outlier_channels(rng, length))
-        w = made_weights(rng, "heavy", (length, features))
+        x = synthetic.activations(rng, tokens, length, outlier_channels(rng, length))
+        w = synthetic.weights(rng, "heavy", (length, features))
         magnitudes = factor * feature_magnitudes(rng, features)
         quantised, exact = _activations(scheme, x, scheme.group), x.astype(np.float64) @ w
         formats = [quantise_weights(w, w=fmt, group=scheme.group, scale=scheme.scale)
                    for fmt in (scheme.w, "int8")]
         ranks = salience(w, formats[0], gradients(rng, ranked, length, magnitudes))
         others = gradients(rng, judged, length, magnitudes)
-        losses = [salience(w, each, others) for each in formats]
+        losses = (salience(w, formats[0], others), salience(w, formats[1], others))
         # A feature's outputs do not depend on how the others are quantised.
         noises = [((FORMATS[scheme.y].decode(gemm(quantised, each, y=scheme.y)) - exact)**2).sum(
             axis=0) for each in formats]
-        found[name] = FeatureErrors(ranks, *losses, *noises, (exact**2).sum(axis=0))
+        found[name] = FeatureErrors(ranks, losses[0], losses[1], noises[0], noises[1],
+                                    (exact**2).sum(axis=0))
     return found
 
 

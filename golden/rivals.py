@@ -76,7 +76,7 @@ def progressive(weights: ArrayLike, group: int) -> ProgressiveWeights:
     zeros, scales = (np.empty((count, n), dtype=np.int64) for _ in range(2))
     for g in range(count):
         part = slice(g * group, (g + 1) * group)
-        least = (np.maximum(wide[part].max(axis=0), 0) - np.minimum(wide[part].min(axis=0), 0)) // 15
+        least = (wide[part].max(axis=0, initial=0) - wide[part].min(axis=0, initial=0)) // 15
         options = [_second_level(wide[part], np.maximum(least + more, 1)) for more in (0, 1)]
         errors = [(((found - z) * s - wide[part])**2).sum(axis=0) for found, z, s in options]
         better = errors[1] < errors[0]
@@ -88,7 +88,7 @@ def progressive(weights: ArrayLike, group: int) -> ProgressiveWeights:
 def _second_level(wide: NDArray[np.int64],
                   scales: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
     """Numbers of uint4, zero points and scales of a group of integers."""
-    zeros = np.clip(np.rint(-np.minimum(wide.min(axis=0), 0) / scales), 0, 15).astype(np.int64)
+    zeros = np.clip(np.rint(-wide.min(axis=0, initial=0) / scales), 0, 15).astype(np.int64)
     q = np.clip(np.rint(wide / scales) + zeros, 0, 15).astype(np.int64)
     return q, zeros, scales
 

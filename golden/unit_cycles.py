@@ -190,10 +190,10 @@ class _Exaq(_Rows):
         w, row = self.words, len(self._out)
         entered = self.enter(self._code, self._popped)
         begun = max(entered + self.maximum + 1, self._bound,
-                    self._begun[-1] + self._issues + 1 if row else -1)
+                    self._begun[-1] + self._issues + _THRESHOLD if row else -1)
         self._begun.append(begun)
         self._popped.append(begun + self._issues)
-        self._bound = max(begun + self._issues + 1, self._coded[-1][2] if row else -1)
+        self._bound = max(begun + self._issues + _THRESHOLD, self._coded[-1][2] if row else -1)
 
         first = self._bound + 1 + (0 if row else self._fill)
         closing = max(first + self._closing, self._start, self._room(row, self._closing))

@@ -128,12 +128,13 @@ def report_of(path: Path | None, chosen: str | None, seed: int, workers: int,
               amount: Amount = FULL) -> dict[str, Any]:
     """Everything measured, JSON-ready; parameters and errors are those of :func:`main`."""
     names = [] if path is None else _names(path, chosen)
+    loaded = {name: _weights(path, name, seed, amount) for name in names}
     jobs = _jobs(seed, amount)
     found: dict[tuple, Any] = {}
     with progress(len(names) + len(jobs), "measuring", estimate=True) as step:
         layers = []
-        for name in names:
-            layers.append(_measured_layer(path, name, seed, amount))
+        for name, weights in loaded.items():
+            layers.append(_measured_layer(path, name, *weights, seed, amount))
             step(f"measured {name}")
         for key, result in _results(jobs, workers):
             found[key] = result
@@ -227,8 +228,9 @@ def _selected(features: dict, share: float, seed: int, amount: Amount) -> dict[s
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    """Numbers to five digits, which do not depend on the machine; infinities as None."""
-    return {name: None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
+    """Numbers to five digits, which do not depend on the machine; infinities as words."""
+    words = {math.inf: "exact", -math.inf: "overflow", None: None}
+    return {name: words[value] if value in words else float(f"{value:.5g}")
             for name, value in values.items()}
 
 
@@ -275,9 +277,9 @@ def _weights(path: Path, name: str, seed: int,
     return *checkpoint.features(path, name, amount.features, seed), "float"
 
 
-def _measured_layer(path: Path, name: str, seed: int, amount: Amount) -> dict[str, Any]:
+def _measured_layer(path: Path, name: str, w: np.ndarray, n: int, kind: str, seed: int,
+                    amount: Amount) -> dict[str, Any]:
     """Noise of every scheme in a layer of a file, with made activations and gradients."""
-    w, n, kind = _weights(path, name, seed, amount)
     rng, (k, count) = np.random.default_rng(seed), w.shape
     x = activations(rng, amount.tokens, k, outlier_channels(rng, k))
     slopes = gradients(rng, 2, k, feature_magnitudes(rng, count))
@@ -303,8 +305,8 @@ def tables(report: dict[str, Any]) -> list[tuple[str, Rows]]:
             _length_table(report), _softmax_table(report), _selection_table(report)]
 
 
-def _db(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
+def _db(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.1f}"
 
 
 def _bits(report: dict[str, Any]) -> dict[str, str]:
@@ -335,8 +337,8 @@ def _synthetic_table(report: dict[str, Any]) -> tuple[str, Rows]:
         rows.append([name, bits[name],
                      *(_db(each["sqnr_db"][name][part]) for each in chosen for part in _PARTS),
                      _db(first["sqnr_db"][name]["arithmetic"])])
-    return (f"Signal to noise in dB, K = {longest}, {first['layers'] * first['features']:,} output "
-            f"features", rows)
+    count = first["layers"] * first["features"]
+    return f"Signal to noise in dB, K = {longest}, {count:,} output features", rows
 
 
 def _length_table(report: dict[str, Any]) -> tuple[str, Rows]:
@@ -349,7 +351,7 @@ def _length_table(report: dict[str, Any]) -> tuple[str, Rows]:
 
 
 def _softmax_table(report: dict[str, Any]) -> tuple[str, Rows]:
-    rows = [["unit", "σ", "lowest level", "total variation", "mean error of a probability",
+    rows = [["unit", "sigma", "lowest level", "total variation", "mean error of a probability",
              "error of outputs"]]
     for each in report["softmax"]:
         rows.append([each["unit"], f"{each['sigma']:.1f}",
@@ -366,8 +368,8 @@ def _selection_table(report: dict[str, Any]) -> tuple[str, Rows]:
         rows.append([f"{each['share']:.0%}", f"{each['bits']:.1f}", f"{each['salience_loss']:.3f}",
                      f"{each['random_loss']:.3f} ± {each['random_loss_deviation']:.3f}",
                      _db(each["salience_sqnr_db"]), _db(each["random_sqnr_db"])])
-    return ("MixLLM: estimated loss over that of 4 bits, and SQNR in dB, "
-            f"{report['selection'][0]['rankings']} random selections", rows)
+    count = report["selection"][0]["rankings"]
+    return f"MixLLM: loss over that of 4 bits, and SQNR in dB; {count} random selections", rows
 
 
 #: Where headings are broken on a terminal.

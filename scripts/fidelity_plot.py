@@ -58,7 +58,7 @@ def _softmax(axes: Axes, points: list[dict[str, Any]]) -> None:
         own = [each for each in points if each["unit"] == unit]
         axes.semilogy([each["sigma"] for each in own], [each["variation"] for each in own],
                       marker="o", color=colour, label=unit)
-    axes.set(xlabel="σ of the logits", ylabel="total variation of a row", title="softmax")
+    axes.set(xlabel="sigma of the logits", ylabel="total variation of a row", title="softmax")
     axes.legend(frameon=False, loc="center right")
 
 

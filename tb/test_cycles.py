@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -90,6 +91,9 @@ def test_engine(parameters):
     runs += [[any_shape(rng, parameters, 1000)] for _ in range(6)]
     runs += [[any_shape(rng, parameters, 400) for _ in range(count)] for count in (2, 2, 4, 4, 6)]
     runs += [[any_shape(rng, parameters, 300)] * 4, edges(parameters)[:4]]
+    # Activations that wait for places of those before
+    full = edges(parameters)[5:7]
+    runs += [full[:1] * 3, full * 2, [replace(shape, n=1) for shape in full * 2]]
     assert len(runs) * len(MODELS) >= 40
     engine = Gemm(parameters)
     assert simulate(verilog(engine), engine.module, "tb.bench_cycles", seed=seed,
