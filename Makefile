@@ -17,8 +17,8 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
-.PHONY: help setup sim test test-full verilog synth bench fpga netlist-sim explore sets sizes \
-        figures formats registers lint clean distclean
+.PHONY: help setup sim test test-full verilog synth bench fidelity fpga netlist-sim explore \
+        sets sizes figures formats registers lint clean distclean
 
 help:         ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,6 +49,11 @@ fpga: setup   ## Place and route SET's tile and INT8 tiles of its shape on FAMIL
 
 bench: setup  ## Measure every tile and rival in one run: ratios against targets, and plots [LIBERTY]
 	@$(MIXPE) bench $(if $(LIBERTY),--liberty "$(LIBERTY)") --workers $(WORKERS)
+
+# The default checkpoint is that of `make sim`.
+fidelity: setup  ## Noise of every scheme, errors of softmax, salience against chance [CHECKPOINT LAYER SEED]
+	@$(MIXPE) fidelity $(if $(filter-out file,$(origin CHECKPOINT)),--checkpoint "$(CHECKPOINT)") \
+		$(if $(LAYER),--layer "$(LAYER)") --seed "$(SEED)" --workers "$(WORKERS)"
 
 netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
 	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"

@@ -79,7 +79,9 @@ class SelfTest(Block):
         for each in (tile, reference):
             m.d.comb += [
                 Cat(each.x_i.as_value(), each.w_i.as_value()).eq(Cat(*words)),
+                each.enable_i.eq(1),
                 each.last_i.eq(last),
+                each.move_i.eq(1),
                 each.drain_i.eq(0),
             ]
 

@@ -1,6 +1,7 @@
 """Number formats as data: the only place where a bit width or a bias is written down."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -156,7 +157,10 @@ class Format:
         if self.is_integer:
             sign = codes >> self.man_bits & 1 if self.signed else 0
             return (codes - (sign << self.bits)) * self.step
+        return _table(self)[codes] if self.bits <= 8 else self._decode_float(codes)
 
+    def _decode_float(self, codes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Values of codes of a float."""
         mantissa = codes & (1 << self.man_bits) - 1
         exponent = codes >> self.man_bits & (1 << self.exp_bits) - 1
         leading = np.where(self.subnormals & (exponent == 0), 0, 1)
@@ -213,9 +217,9 @@ class Format:
         numbers = self.decode(np.arange(self.max_finite + 1))
         magnitude = np.nan_to_num(np.abs(values), nan=0.0, posinf=numbers[-1])
         middles = (numbers[1:] + numbers[:-1]) / 2
-        below = np.searchsorted(middles, magnitude, side="left")
-        above = np.searchsorted(middles, magnitude, side="right")
-        codes = np.where(below % 2, above, below).astype(np.int64)  # they differ in a tie
+        below = np.searchsorted(middles, magnitude).astype(np.int64)
+        tie   = magnitude == middles[np.minimum(below, len(middles) - 1)]
+        codes = below + (tie & (below % 2 == 1))
         if self.signed:
             codes |= np.signbit(values).astype(np.int64) << self.bits - 1
         else:
@@ -233,6 +237,12 @@ class Format:
         codes = np.where(np.isinf(values), self.infinity, np.minimum(codes, self.infinity))
         codes |= np.signbit(values).astype(np.int64) << self.bits - 1
         return np.where(np.isnan(values), self.nan, codes)
+
+
+@cache
+def _table(fmt: Format) -> NDArray[np.float64]:
+    """Values of all codes of a float of few bits."""
+    return fmt._decode_float(np.arange(1 << fmt.bits))
 
 
 FORMATS = {fmt.name: fmt for fmt in (

@@ -10,7 +10,7 @@ from golden.parameters import ArrayParameters
 from golden.quantise import groups
 from golden.stream import group_beats
 
-__all__ = ["LayerCycles", "Memory", "layer_cycles"]
+__all__ = ["LayerCycles", "Memory", "command_rows", "layer_cycles"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,7 @@ def layer_cycles(parameters: ArrayParameters, m: int, k: int, n: int, memory: Me
     if beats > p.x_depth:
         raise ValueError(f"Parameter x_depth must be at least {beats} for K = {k}, "
                          f"not {p.x_depth}")
-    overlapped, rows = _rows(p, m, beats, double=memory.double_buffered)
+    overlapped, rows = command_rows(p, m, beats, double=memory.double_buffered)
     whole, rest = divmod(m, rows)
     sizes = [rows] * bool(whole) + [rest] * bool(rest)
     count = np.array([whole] * bool(whole) + [1] * bool(rest))
@@ -163,8 +163,20 @@ def layer_cycles(parameters: ArrayParameters, m: int, k: int, n: int, memory: Me
                        total=int(total), utilisation=m * k * n / (p.peak * int(total)))
 
 
-def _rows(p: ArrayParameters, m: int, beats: int, *, double: bool) -> tuple[bool, int]:
-    """Whether commands overlap, and how many rows each has at most."""
+def command_rows(p: ArrayParameters, m: int, beats: int, *, double: bool) -> tuple[bool, int]:
+    """Whether the commands of a layer overlap, and how many rows each has at most.
+
+    Parameters
+    ----------
+    p : ArrayParameters
+        Set of the engine.
+    m : int
+        Rows of the layer.
+    beats : int
+        Beats of a row, padded ones included; at most ``x_depth``.
+    double : bool
+        Whether the memory is double buffered.
+    """
     blocks = p.x_depth // max(1, beats) if beats <= p.w_depth else 1
     half   = p.x_depth // (2 * max(1, beats))
     if m > blocks * p.rows and double and half:

@@ -155,10 +155,10 @@ class Array(Block):
         rows = Value.cast(self.t.p) if p.x_groups else C(0, 1)
         for index, band in enumerate(bands):
             m.submodules[f"band_{index}"] = band
-            operand = Value.cast(self.x.p.x).word_select(index, row_bits)
             m.d.comb += [
-                Value.cast(band.x).eq(operand & go.replicate(row_bits)),
+                Value.cast(band.x).eq(Value.cast(self.x.p.x).word_select(index, row_bits)),
                 band.w.eq(self.w.p),
+                band.enable.eq(go),
                 band.last.eq(self.s.ready),
                 band.group.rows.eq(rows.word_select(index, len(band.group.rows.as_value()))),
                 *(getattr(band.group, name).eq(getattr(group, name))

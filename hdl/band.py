@@ -26,8 +26,8 @@ class Band(Block):
     """Mesh of tiles with operands registered between them, row sums in the west, feet in the south.
 
     Activations travel east and weights south, each row and column of tiles one cycle later than
-    the one before. Operands are taken in every cycle; in a cycle without any, activations must be
-    zero. A group may follow another at once, but no sooner than after ``least_beats`` cycles.
+    the one before, and with them whether there are any. Operands are never refused. A group may
+    follow another at once, but no sooner than after ``least_beats`` cycles.
 
     Parameters
     ----------
@@ -39,8 +39,10 @@ class Band(Block):
         Activations.
     w : In(ArrayLayout(ArrayLayout(w_bits, L), columns))
         Weights.
+    enable : In(1)
+        This cycle has operands.
     last : In(1)
-        The operands end a group.
+        They end a group; only with ``enable``.
     group : In(group_layout(parameters))
         The group that ends; taken with ``last``.
     freed : Out(1)
@@ -60,6 +62,7 @@ class Band(Block):
         super().__init__(p, "band", {
             "x":         In(data.ArrayLayout(self.tile.pe.mac.x, p.band_rows)),
             "w":         In(data.ArrayLayout(self.tile.pe.mac.w, p.columns)),
+            "enable":    In(1),
             "last":      In(1),
             "group":     In(group_layout(p)),
             "freed":     Out(1),
@@ -81,6 +84,22 @@ class Band(Block):
                 signal = register
             return signal
 
+        def skewed(signal, name: str, **options):
+            """``signal`` as each row and column of tiles takes it, one cycle later each."""
+            found = [signal]
+            for _ in range(1, max(p.mesh_rows, p.mesh_columns)):
+                found.append(delayed(found[-1], 1, f"{name}_{len(found)}", **options))
+            return found
+
+        def operands(values, place: int, name: str):
+            """What the row or the column of tiles at ``place`` takes of ``values``."""
+            for cycle in range(place):
+                register = Signal.like(values, name=f"{name}_{cycle + 1}", reset_less=True)
+                with m.If(enable[cycle]):
+                    m.d.sync += register.eq(values)
+                values = register
+            return values
+
         def part(values, index: int, size: int):
             """Bits of the ``index``th ``size`` elements of an array."""
             width = len(Value.cast(values)) // len(values) * size
@@ -90,14 +109,25 @@ class Band(Block):
         feet = [Use(self.foot) for _ in range(p.mesh_columns)]
         row_sums = [Use(self.row_sum) for _ in range(p.mesh_rows)] if self.row_sum else []
 
+        # The shadows move from the cycle after `last` until all rows have left.
+        left = Signal(range(p.band_rows + 1))
+        with m.If(self.last):
+            m.d.sync += left.eq(p.band_rows)
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        enable = skewed(self.enable, "enable", init=1)
+        last   = skewed(self.last, "last", init=1)
+        move   = skewed(self.last | (left != 0), "move")
         for i, row in enumerate(tiles):
-            west_x = delayed(part(self.x, i, p.tile_rows), i, f"x_{i}", reset_less=True)
-            west_last = delayed(self.last, i, f"last_{i}", init=1)
+            west_x = operands(part(self.x, i, p.tile_rows), i, f"x_{i}")
             for j, tile in enumerate(row):
                 m.submodules[f"tile_{i}_{j}"] = tile
+                west = row[j - 1] if j else None
                 m.d.comb += [
-                    tile.x_i.eq(row[j - 1].x_o if j else west_x),
-                    tile.last_i.eq(row[j - 1].last_o if j else west_last),
+                    tile.x_i.eq(west.x_o if west else west_x),
+                    tile.enable_i.eq(west.enable_o if west else enable[i]),
+                    tile.last_i.eq(west.last_o if west else last[i]),
+                    tile.move_i.eq(west.move_o if west else move[i]),
                 ]
                 if i:
                     m.d.comb += [
@@ -105,13 +135,15 @@ class Band(Block):
                         tile.drain_i.eq(tiles[i - 1][j].drain_o),
                     ]
                 else:
-                    m.d.comb += tile.w_i.eq(delayed(part(self.w, j, p.tile_columns), j, f"w_{j}",
-                                                    reset_less=True))
+                    m.d.comb += tile.w_i.eq(operands(part(self.w, j, p.tile_columns), j,
+                                                     f"w_{j}"))
         for i, row_sum in enumerate(row_sums):
             m.submodules[f"row_sum_{i}"] = row_sum
             m.d.comb += [
                 row_sum.x.eq(tiles[i][0].x_o),
+                row_sum.enable.eq(tiles[i][0].enable_o),
                 row_sum.last.eq(tiles[i][0].last_o),
+                row_sum.move.eq(tiles[i][0].move_o),
             ]
             if i:
                 m.d.comb += row_sum.drain_i.eq(row_sums[i - 1].drain_o)

@@ -56,8 +56,8 @@ class RowSum(Block):
     -------
     x : In(ArrayLayout(ArrayLayout(x_bits, L), R))
         Codes of the activations, as the tile passes them on.
-    last : In(1)
-        The activations end a group.
+    enable, last, move : In(1)
+        As the tile passes them on: there are activations, they end a group, sums drain.
     drain_i : In(row_sum_layout(parameters))
         Sums of the rows above.
     drain_o : Out(row_sum_layout(parameters))
@@ -68,7 +68,9 @@ class RowSum(Block):
         row = data.ArrayLayout(code_shape(parameters.x_format), parameters.lanes)
         super().__init__(parameters, "row_sum", {
             "x":       In(data.ArrayLayout(row, parameters.tile_rows)),
+            "enable":  In(1),
             "last":    In(1),
+            "move":    In(1),
             "drain_i": In(row_sum_layout(parameters)),
             "drain_o": Out(row_sum_layout(parameters)),
         })
@@ -86,14 +88,15 @@ class RowSum(Block):
             if "bad" in layout.members:
                 m.d.comb += total.bad.eq(
                     acc.bad | Cat(significand(code, fmt)[2] for code in row).any())
-            m.d.sync += [
-                Value.cast(acc).eq(Mux(self.last, 0, total)),
-                Value.cast(shadow).eq(Mux(self.last, total, above)),
-            ]
+            with m.If(self.enable):
+                m.d.sync += Value.cast(acc).eq(Mux(self.last, 0, total))
+            with m.If(self.move):
+                m.d.sync += Value.cast(shadow).eq(Mux(self.last, total, above))
             above = Value.cast(shadow)
 
         drain = Signal(layout, reset_less=True)
-        m.d.sync += Value.cast(drain).eq(above)
+        with m.If(self.move):
+            m.d.sync += Value.cast(drain).eq(above)
         m.d.comb += self.drain_o.eq(drain)
 
         return m

@@ -14,9 +14,10 @@ __all__ = ["PE", "Tile"]
 class PE(Block):
     """Output-stationary processing element: one accumulator and its shadow.
 
-    Adds Σ x·q of its lanes in each cycle. In a cycle with ``last`` the sum goes to the shadow and
-    the next one begins, without a bubble. The shadows of a column form a shift register that moves
-    in every other cycle. The accumulator needs no reset: ``last`` clears it.
+    Adds Σ x·q of its lanes in each cycle with ``enable``. In a cycle with ``last`` the sum goes to
+    the shadow and the next one begins, without a bubble. The shadows of a column form a shift
+    register that goes on in other cycles with ``move``. In cycles with neither nothing changes.
+    The accumulator needs no reset: ``last`` clears it.
 
     Sums are complements if the micro-architecture is ``inverted``.
 
@@ -28,8 +29,12 @@ class PE(Block):
     -------
     row, column : In
         Operands, in the layouts of the set's micro-architecture (:mod:`hdl.mac`).
+    enable : In(1)
+        This cycle has operands.
     last : In(1)
-        This cycle's operands end a group.
+        They end a group; only with ``enable`` and ``move``.
+    move : In(1)
+        The shadow takes a sum.
     drain_i : In(signed(sum_bits))
         Shadow of the element above.
     drain_o : Out(signed(sum_bits))
@@ -41,7 +46,9 @@ class PE(Block):
         super().__init__(parameters, "pe", {
             "row":     In(self.mac.row),
             "column":  In(self.mac.column),
+            "enable":  In(1),
             "last":    In(1),
+            "move":    In(1),
             "drain_i": In(signed(parameters.sum_bits)),
             "drain_o": Out(signed(parameters.sum_bits)),
         })
@@ -60,10 +67,10 @@ class PE(Block):
             total.eq(self.mac.total(m, self.row, self.column, acc)),
             self.drain_o.eq(shadow),
         ]
-        m.d.sync += [
-            acc.eq(Mux(self.last, -1 if self.mac.inverted else 0, total)),
-            shadow.eq(Mux(self.last, total, self.drain_i)),
-        ]
+        with m.If(self.move):
+            m.d.sync += shadow.eq(Mux(self.last, total, self.drain_i))
+        with m.If(self.enable):
+            m.d.sync += acc.eq(Mux(self.last, -1 if self.mac.inverted else 0, total))
 
         return m
 
@@ -75,8 +82,9 @@ class Tile(Block):
     leave below, bottom row first, one row in each cycle from the second after ``last_o``; those
     of the tiles above follow without a gap, for a lower tile works one cycle later.
 
-    Latency from operands to ``drain_o``: 3 cycles for the bottom row. No operand is ever refused;
-    zero activations add nothing.
+    Latency from operands to ``drain_o``: 3 cycles for the bottom row. No operand is ever refused.
+    In a cycle without operands their registers and the accumulators keep what they have, so that
+    nothing switches but the registers of the control, whatever ``x_i`` and ``w_i`` are.
 
     Parameters
     ----------
@@ -88,8 +96,13 @@ class Tile(Block):
         Activations of the rows; ``x_o`` passes them on.
     w_i : In(ArrayLayout(ArrayLayout(w_bits, L), C))
         Weights of the columns; ``w_o`` passes them on.
+    enable_i : In(1)
+        This cycle has operands; ``enable_o`` passes it on.
     last_i : In(1)
-        The operands end a group; ``last_o`` passes it on.
+        They end a group; only with ``enable_i`` and ``move_i``. ``last_o`` passes it on.
+    move_i : In(1)
+        Sums drain, in the cycle with ``last_i`` and, while rows are left, in those after it;
+        ``move_o`` passes it on.
     drain_i : In(ArrayLayout(signed(sum_bits), C))
         Sums from the tile above.
     drain_o : Out(ArrayLayout(signed(sum_bits), C))
@@ -104,7 +117,9 @@ class Tile(Block):
         super().__init__(parameters, "tile", {
             "x_i": In(x), "x_o": Out(x),
             "w_i": In(w), "w_o": Out(w),
+            "enable_i": In(1), "enable_o": Out(1, init=1),
             "last_i": In(1), "last_o": Out(1, init=1),
+            "move_i": In(1), "move_o": Out(1),
             "drain_i": In(drain), "drain_o": Out(drain),
         }, uses=(self.pe,))
 
@@ -116,10 +131,12 @@ class Tile(Block):
                 for port, name in ((self.x_i, "x"), (self.w_i, "w")))
         drain = Signal.like(self.drain_o, name="drain", reset_less=True)
         m.d.sync += [
-            x.eq(self.x_i),
-            w.eq(self.w_i),
+            self.enable_o.eq(self.enable_i),
             self.last_o.eq(self.last_i),
+            self.move_o.eq(self.move_i),
         ]
+        with m.If(self.enable_i):
+            m.d.sync += [x.eq(self.x_i), w.eq(self.w_i)]
         m.d.comb += [self.x_o.eq(x), self.w_o.eq(w), self.drain_o.eq(drain)]
 
         rows, columns = [], []
@@ -130,7 +147,12 @@ class Tile(Block):
                  self.w_i if early else w, columns)):
             for index, operand in enumerate(operands):
                 shared.append(Signal(layout, name=f"{name}_{index}", reset_less=True))
-                m.d["sync" if early else "comb"] += Value.cast(shared[-1]).eq(share(operand))
+                form = Value.cast(shared[-1]).eq(share(operand))
+                if early:
+                    with m.If(self.enable_i):
+                        m.d.sync += form
+                else:
+                    m.d.comb += form
 
         def upright(total):
             """Sum of an element from its complement and back, if it is one."""
@@ -143,10 +165,13 @@ class Tile(Block):
                 m.d.comb += [
                     pe.row.eq(row),
                     pe.column.eq(column),
+                    pe.enable.eq(self.enable_o),
                     pe.last.eq(self.last_o),
+                    pe.move.eq(self.move_o),
                     pe.drain_i.eq(above),
                 ]
                 above = pe.drain_o
-            m.d.sync += drain[c].eq(upright(above))
+            with m.If(self.move_o):
+                m.d.sync += drain[c].eq(upright(above))
 
         return m

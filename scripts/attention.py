@@ -10,9 +10,10 @@ from rich.table import Table
 from golden.exaq import exact_softmax_reference
 from golden.formats import FORMATS
 from golden.softmax_parameters import SoftmaxParameters
+from golden.synthetic import causal_scores
 from golden.values_parameters import ValuesParameters
 from scripts.console import console, progress
-from tb.attention_head import causal_scores, quantised_head, relative
+from tb.attention_head import quantised_head, relative
 from tb.attention_unit import HeadRun, run_head
 
 __all__ = ["Head", "run", "main"]

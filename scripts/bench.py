@@ -15,10 +15,10 @@ from scripts.console import console, progress
 from scripts.designs import LAYERS, Design, Measured, designs, measure
 from scripts.files import write
 from scripts.ratios import Ratio, alike, best, ratios, shape
-from scripts.synth import LEFT_OUT, library_facts, library_of, show_source, tools
+from scripts.synth import LEFT_OUT, flow_digest, library_facts, library_of, show_source, tools
 from synth.liberty import Library
 
-__all__ = ["HURRY", "main", "report_of", "show"]
+__all__ = ["HURRY", "main", "report_of", "show", "some"]
 
 #: Delay that cells are sized for, over the period of the INT8 tile mapped for area.
 HURRY = 0.8
@@ -54,8 +54,7 @@ def main(liberty: Path | None, delay_driven: bool, workers: int, output: Path,
     library = library_of(liberty)
     every = designs() if chosen is None else chosen
     delay, fast = None, []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=signal.signal,
-                             initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+    with _processes(workers) as pool:
         slow = _measured(pool, "mapped for area", every, library, output / "bench", None)
         ours = best(slow, "W4A8")
         if delay_driven:
@@ -68,6 +67,21 @@ def main(liberty: Path | None, delay_driven: bool, workers: int, output: Path,
     plots = bench_plots.main(report, output / "bench")
     console.print(f"Written to {output / 'bench.json'}, {', '.join(map(str, plots))}")
     return report
+
+
+def some(chosen: list[Design], library: Library, workers: int, path: Path) -> dict:
+    """Measure some designs, mapped for area, and write the report, which has no ratios."""
+    with _processes(workers) as pool:
+        found = _measured(pool, "mapped for area", chosen, library, path.parent / "bench", None)
+    report = report_of(library, found, [], [], None)
+    write(path, json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    """Processes that leave Ctrl-C to this one."""
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=signal.signal,
+                               initargs=(signal.SIGINT, signal.SIG_IGN))
 
 
 def _measured(pool: ProcessPoolExecutor, flow: str, chosen: list[Design], library: Library,
@@ -98,6 +112,8 @@ def _task(design: Design, library: Path, output: Path, delay: float | None) -> M
 def _work(design: Design) -> int:
     """About the seconds that a design takes, for the estimate: products are larger than sums."""
     each = 0.3 if "INT8" in design.name or "product" in design.name else 0.1
+    if design.operation != "MAC" or design.block in ("row_sum", "aligner"):
+        return round(10 + 5 * len(design.kinds))
     return round(5 + each * design.macs * (1 + len(design.kinds)) / 4)
 
 
@@ -109,11 +125,17 @@ def _main(every: list[Design], ours: Measured) -> list[Design]:
 
 def report_of(library: Library, slow: list[Measured], fast: list[Measured],
               claims: list[Ratio], delay: float | None) -> dict:
-    """Everything measured, JSON-ready. Per MAC but periods: gate equivalents, fJ; times in ns."""
-    period = max(each.period for each in slow if each.shares)
+    """Everything measured, JSON-ready; ``docs/bench.md`` says what its keys are.
+
+    Energies are at the longest period of the tiles of integers, of all designs without such, or
+    at a design's own if that is longer.
+    """
+    tiles = [each for each in slow if each.shares and each.design.block == "tile"
+             and each.design.parameters.x_format.is_integer]
+    period = max(each.period for each in tiles or slow)
     return {
-        "library": library_facts(library), "tools": tools(), "left_out": LEFT_OUT,
-        "best": best(slow, "W4A8").design.name, "layers": list(LAYERS),
+        "library": library_facts(library), "tools": tools(), "flow_sha256": flow_digest(),
+        "left_out": LEFT_OUT, "best": best(slow, "W4A8").design.name, "layers": list(LAYERS),
         "energy_period_ns": period, "delay_ns": delay,
         "ratios": [claim.to_dict() for claim in claims],
         "designs": [_facts(each, period) for each in slow],
@@ -122,16 +144,33 @@ def report_of(library: Library, slow: list[Measured], fast: list[Measured],
 
 
 def _facts(each: Measured, period: float) -> dict:
-    """A design, JSON-ready."""
-    design = each.design
+    """A design, JSON-ready; its energies at a period in ns, or at its own if that is longer."""
+    design, period = each.design, max(period, each.period)
+    share = design.macs / design.operations
+    energies = {kind: each.energies(kind, period) for kind in each.shares}
     return {
         "name": design.name, "family": design.family, "block": design.block, "macs": design.macs,
+        "operation": design.operation, "operations": design.operations,
         "set": design.parameters.to_dict(), "verilog_sha256": each.digest,
         "gates_per_mac": each.area, "memory_gates_per_mac": each.memory,
-        "parts_gates_per_mac": each.gates, "period_ns": each.period,
+        "parts_gates_per_mac": each.gates, "gates_per_operation": each.area * share,
+        "period_ns": each.period, "energy_period_ns": period,
         "fj_per_mac": {kind: each.energy(kind, period) for kind in each.shares},
-        "parts_fj_per_mac": {kind: each.energies(kind, period) for kind in each.shares},
+        "parts_fj_per_mac": energies,
+        "fj_per_operation": {kind: each.energy(kind, period) * share for kind in each.shares},
+        "parts_fj_per_operation": {kind: {part: energy * share for part, energy in parts.items()}
+                                   for kind, parts in energies.items()},
+        "leakage_fj_per_mac_ns": {kind: each.leakage(kind) for kind in each.shares},
+        **_blocks(each),
     }
+
+
+def _blocks(each: Measured) -> dict:
+    """Areas of an array by block, and what it has beyond its tiles and feet."""
+    if not each.blocks:
+        return {}
+    return {"blocks_gates_per_mac": each.blocks,
+            "overhead_gates_per_mac": each.area - each.blocks["tiles"] - each.blocks["feet"]}
 
 
 def show(report: dict) -> None:

@@ -55,10 +55,10 @@ def _area(axes, report: dict) -> None:
 
 
 def _energy(axes, report: dict) -> None:
-    """Energy over area, of all designs that were simulated on the fixture."""
+    """Energy over area, of all tiles and elements that were simulated on the fixture."""
     families = {}
     for each in report["designs"]:
-        if KIND in each["fj_per_mac"] and each["block"] != "dequantiser":
+        if KIND in each["fj_per_mac"] and each["block"] in ("tile", "element"):
             families.setdefault(each["family"], []).append(each)
     for family, found in families.items():
         points = sorted((each["gates_per_mac"], each["fj_per_mac"][KIND]) for each in found)
@@ -72,7 +72,7 @@ def _shares(axes, report: dict) -> None:
     """Area and energy of each part of the largest tile of each family, and of the elements."""
     chosen = [max(tiles, key=lambda each: each["macs"]) for tiles in _tiles(report).values()]
     chosen += [each for each in report["designs"]
-               if each["block"] != "tile" and KIND in each["fj_per_mac"]]
+               if each["block"] in ("element", "dequantiser") and KIND in each["fj_per_mac"]]
     chosen = [each for each in chosen if KIND in each["fj_per_mac"]]
     bars = []
     for each in chosen:

@@ -1,4 +1,4 @@
-"""Read layers of AutoAWQ "gemm" checkpoints from safetensors; everything else is refused.
+"""Read layers of AutoAWQ "gemm" checkpoints, and float matrices, from safetensors.
 
 A file is untrusted: sizes are checked before memory is taken, and nothing in it is executed.
 """
@@ -21,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 from golden.awq import unpack
 from golden.quantise import GroupedWeights
 
-__all__ = ["CheckpointError", "MAX_JSON", "MAX_TENSORS", "MAX_WORDS", "layers", "load"]
+__all__ = ["CheckpointError", "MAX_JSON", "MAX_TENSORS", "MAX_WORDS", "MAX_LENGTH",
+           "layers", "load", "matrices", "features"]
 
 #: Bytes of a header, an index or a configuration.
 MAX_JSON = 16 << 20
@@ -31,6 +32,12 @@ MAX_TENSORS = 1 << 18
 
 #: Elements of a tensor; 8 weights each. The largest layer of Llama 3.1 405B has four fifths.
 MAX_WORDS = 1 << 27
+
+#: Inputs of a float matrix, K.
+MAX_LENGTH = 1 << 15
+
+#: Types of float matrices.
+FLOATS = ("F16", "BF16", "F32")
 
 _DTYPES = {"qweight": ("I32",), "qzeros": ("I32",), "scales": ("F16", "BF16")}
 
@@ -88,6 +95,67 @@ def load(path: str | Path, layer: str) -> GroupedWeights:
     """
     with _reading(path):
         return _load(Path(path), layer)
+
+
+def matrices(file: str | Path) -> list[str]:
+    """Names of a file's float matrices, sorted; the end ``.weight`` is left out.
+
+    Raises
+    ------
+    CheckpointError
+        If ``file`` cannot be read.
+    """
+    with _reading(file), _open(Path(file)) as tensors:
+        parts = {name: tensors.get_slice(name) for name in tensors.keys()}
+        return sorted(name.removesuffix(".weight") for name, part in parts.items()
+                      if part.get_dtype() in FLOATS and len(part.get_shape()) == 2)
+
+
+def features(file: str | Path, layer: str, count: int, seed: int) -> tuple[np.ndarray, int]:
+    """Some output features of a float matrix, which PyTorch stores as N by K.
+
+    Parameters
+    ----------
+    file : str or Path
+        A .safetensors file.
+    layer : str
+        Name of the tensor, with or without ``.weight``.
+    count : int
+        How many features to draw, ascending; all if there are no more.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    ndarray of float64, shape (K, at most count), and N
+
+    Raises
+    ------
+    CheckpointError
+        If ``file`` cannot be read, or the tensor is missing, no matrix of floats, longer than
+        :data:`MAX_LENGTH`, or not finite.
+    """
+    with _reading(file), _open(Path(file)) as tensors:
+        name = f"{layer}.weight" if f"{layer}.weight" in tensors.keys() else layer
+        if name not in tensors.keys():
+            near = get_close_matches(layer, matrices(file), cutoff=0.2)
+            hint = f"; near to it are {', '.join(near)}" if near else ""
+            raise CheckpointError(f"{file} has no float matrix {layer!r}{hint}")
+        part = tensors.get_slice(name)
+        dtype, shape = part.get_dtype(), part.get_shape()
+        if dtype not in FLOATS or len(shape) != 2:
+            raise CheckpointError(f"{file}: tensor {name} must be a matrix of "
+                                  f"{', '.join(FLOATS)}, not {dtype} of shape {shape}")
+        n, k = shape
+        if not (n and 1 <= k <= MAX_LENGTH):
+            raise CheckpointError(f"{file}: tensor {name} must have 1 to {MAX_LENGTH} inputs and "
+                                  f"an output, not shape {shape}")
+        chosen = np.sort(np.random.default_rng(seed).permutation(n)[:count])
+        rows = np.concatenate([part[row:row + 1] for row in chosen.tolist()])
+    weights = rows.astype(np.float64).T
+    if not np.isfinite(weights).all():
+        raise CheckpointError(f"{file}: tensor {name} must be finite")
+    return weights, n
 
 
 def _load(path: Path, layer: str) -> GroupedWeights:

@@ -1,16 +1,24 @@
 """Designs that ``mixpe bench`` measures, and the measurement of one."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 
 from golden.parameters import MACS, SETS, ArrayParameters
 from golden.rival_parameters import RIVALS, RivalParameters
 from hdl.block import Block
-from scripts.activity import dequantiser_activity, element_activity, tile_activity
-from scripts.operands import KINDS
+from scripts.activity import (
+    dequantiser_activity,
+    foot_activity,
+    rescale_activity,
+    rival_activity,
+    row_sum_activity,
+    tile_activity,
+)
+from scripts.operands import KINDS, PARTIAL, WIDE
 from scripts.synth import areas, tile_part
 from synth.liberty import Library
 from synth.mapping import synthesise
@@ -26,6 +34,11 @@ BLOCKS = {
     "element":     "an element or a tile of a rival",
     "dequantiser": "a column's dequantiser and the control of its accumulators, which several "
                    "columns would share; the accumulators' memory counted apart",
+    "foot":        "the foot of a tile: dequantisers of all columns, the queue of their scales and "
+                   "the control of their accumulators, whose memory is counted apart",
+    "row_sum":     "sums of a tile's rows, which its foot needs for zero points",
+    "rescale":     "an output lane: accumulator times the token's scale, rounded",
+    "aligner":     "what aligns the activations of a row; its ring buffer counted apart",
     "array":       "a whole array",
 }
 
@@ -47,7 +60,15 @@ _LABELS = {"int8_pe": "INT8 PE", "int8_pe_shadow": "INT8 PE with shadow", "fp16_
 ARRAYS = ("paper", "edge", "fpga")
 
 #: Parts of a design that is no tile.
-LOGIC, REGISTERS, MEMORY = "multiply and add", "registers", "accumulator memory"
+LOGIC, REGISTERS, QUEUE = "multiply and add", "registers", "scale queue"
+
+#: Memory that is counted apart: of accumulators; of an array and an aligner all.
+MEMORY = "accumulator memory"
+
+#: Blocks of an array by how the names of their instances begin, and what remains of it.
+ARRAY_BLOCKS = {"tile_": "tiles", "foot_": "feet", "row_sum_": "row sums",
+                "column_sum": "column sums", "output": "output"}
+REST = "skew and control"
 
 
 @dataclass(frozen=True)
@@ -65,7 +86,8 @@ class Design:
     parameters : ArrayParameters or RivalParameters
         Its set.
     kinds : tuple of str
-        Operands on which its netlist is simulated, of :data:`scripts.operands.KINDS`.
+        Operands on which its netlist is simulated, of :data:`scripts.operands.KINDS`, and of
+        ``PARTIAL`` if it is a tile.
     """
 
     name: str
@@ -81,21 +103,45 @@ class Design:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates in each cycle; of a dequantiser those of the sum that it takes."""
+        """Multiply-accumulates in each cycle.
+
+        Of a dequantiser those of the sum that it takes, of a foot those of its columns' sums, of
+        a row sum and an aligner those of the tile beside them, of an output lane those of an
+        output with a single group.
+        """
         p = self.parameters
-        return {"tile": lambda: p.tile_rows * p.tile_columns * p.lanes,
-                "element": lambda: p.macs, "dequantiser": lambda: p.group,
-                "array": lambda: p.peak}[self.block]()
+        if self.block in ("dequantiser", "foot", "rescale"):
+            return self.operations * p.group
+        return {"element": lambda: p.macs, "array": lambda: p.peak}.get(
+            self.block, lambda: p.tile_rows * p.tile_columns * p.lanes)()
+
+    @property
+    def operation(self) -> str:
+        """What the design does :attr:`operations` times in each cycle."""
+        return {"dequantiser": "dequantisation", "foot": "dequantisation",
+                "rescale": "output"}.get(self.block, "MAC")
+
+    @property
+    def operations(self) -> int:
+        """Sums that are dequantised, or outputs, in each cycle; of others the MACs."""
+        if self.block == "foot":
+            return self.parameters.tile_columns
+        return 1 if self.block in ("dequantiser", "rescale") else self.macs
 
     @property
     def component(self) -> Block:
         """Block that is mapped, made anew."""
+        from hdl.aligner import Aligner
         from hdl.array import Array
+        from hdl.foot import Foot
+        from hdl.rescale import Rescale
         from hdl.rivals.block import rival
+        from hdl.row_sum import RowSum
         from hdl.tile import Tile
         from tb.column import Column
 
-        return {"tile": Tile, "element": rival, "dequantiser": Column,
+        return {"tile": Tile, "element": rival, "dequantiser": Column, "foot": Foot,
+                "row_sum": RowSum, "rescale": Rescale, "aligner": Aligner,
                 "array": Array}[self.block](self.parameters)
 
     @property
@@ -125,6 +171,9 @@ class Measured:
         Least clock period, ns.
     shares : dict of str to dict of str to Share
         Energy in a cycle of each part, memories among them, for each kind of operands.
+    blocks : dict of str to float
+        Of an array: gate equivalents per MAC of :data:`ARRAY_BLOCKS`, of :data:`REST` and of the
+        memories.
     """
 
     design: Design
@@ -134,6 +183,7 @@ class Measured:
     memory: float
     period: float
     shares: dict[str, dict[str, Share]]
+    blocks: dict[str, float] = field(default_factory=dict)
 
     @property
     def area(self) -> float:
@@ -150,15 +200,19 @@ class Measured:
         return sum(energy for part, energy in self.energies(kind, period).items()
                    if part != MEMORY)
 
+    def leakage(self, kind: str) -> float:
+        """Part of this energy that grows with the period, fJ per MAC and ns."""
+        return self.energy(kind, 1.0) - self.energy(kind, 0.0)
+
 
 def designs(shapes: tuple[tuple[int, int, int], ...] = SHAPES) -> list[Design]:
     """All designs: each micro-architecture that suits a format, in each shape, and the rivals.
 
     A micro-architecture that :data:`golden.parameters.MACS` gains, and the tile of a set of int8
     and uint4 that :data:`golden.parameters.SETS` gains, are among them. The tiles of whole INT8
-    operands take the best of ours too.
+    operands take the best of ours too. What else a machine has is of the largest shape.
     """
-    every = tuple(KINDS)
+    whole, every = tuple(KINDS), (*KINDS, *PARTIAL)
     found = []
     for rows, columns, lanes in shapes:
         large = rows * columns * lanes > MOST_KINDS
@@ -184,17 +238,44 @@ def designs(shapes: tuple[tuple[int, int, int], ...] = SHAPES) -> list[Design]:
                             FEW_KINDS))
     found += _named({_tile_of(each.parameters) for each in found}, every)
     found.append(Design("W4A16 float 2x4x8", "W4A16 float", "tile",
-                        SETS["w4a16"].replace(name="w4a16_tile")))
+                        SETS["w4a16"].replace(name="w4a16_tile"), FEW_KINDS))
+    found += _around(max(shapes, key=prod))
     lanes = min(lanes for *_, lanes in shapes)
     column = ArrayParameters(name="column", lanes=lanes, tile_columns=1,
                              tile_rows=min(128 // lanes, 8))
-    found.append(Design("dequantiser, G = 128", "dequantiser", "dequantiser", column, every))
+    found.append(Design("dequantiser, G = 128", "dequantiser", "dequantiser", column, whole))
     found += [Design(f"array {name}", "array", "array", SETS[name]) for name in ARRAYS]
     for name, p in RIVALS.items():
         label = _LABELS.get(name, name)
         family = "INT8 PE" if p.kind == "int8_pe" else label
-        found.append(Design(label, family, "element", p, every if family == "INT8 PE" else ()))
+        found.append(Design(label, family, "element", p,
+                            whole if family == "INT8 PE" else FEW_KINDS))
     return found
+
+
+def _around(shape: tuple[int, int, int]) -> Iterator[Design]:
+    """Tile of MixLLM's weights, and what stands around the tiles of a shape.
+
+    Rows of the tiles in a column keep a foot busy in all cycles.
+    """
+    rows, columns, lanes = shape
+    label = f"{rows}x{columns}x{lanes}"
+    p = ArrayParameters(name=f"w4a8_{label}", lanes=lanes, tile_rows=rows, tile_columns=columns,
+                        mesh_rows=max(1, min(128 // lanes, 8) // rows))
+    aligned = p.replace(name=f"w4a16_{label}", x="fp16", x_align=12, x_scale="e8m0")
+    feet = {"W4A8": p, "W4A16 aligned": aligned,
+            "INT8": p.replace(name=f"w8a8_{label}", w="int8", mac="product")}
+    if columns % 2 == 0:
+        mixed = p.replace(name=f"mixllm_{label}", x_scale="fp16", wide=True)
+        feet["MixLLM"] = mixed
+        yield Design(f"MixLLM {mixed.mac} {label}", "MixLLM", "tile", mixed, (*FEW_KINDS, WIDE))
+    for name, each in feet.items():
+        yield Design(f"foot, {name} {label}", "foot", "foot", each,
+                     (*FEW_KINDS, WIDE) if each.wide else FEW_KINDS)
+    for name in ("W4A8", "W4A16 aligned"):
+        yield Design(f"row sum, {name} {label}", "row sum", "row_sum", feet[name], FEW_KINDS)
+    yield Design("rescale, fp16", "rescale", "rescale", p.replace(name="lane"), FEW_KINDS)
+    yield Design(f"aligner, {label}", "aligner", "aligner", aligned)
 
 
 def _named(known: set[ArrayParameters], kinds: tuple[str, ...]) -> Iterator[Design]:
@@ -236,23 +317,35 @@ def measure(design: Design, library: Library, output: Path,
     mapping = synthesise(verilog, component.module, library, directory, flatten=False, delay=delay)
     timing = analyse(mapping.netlist)
     memories = {memory.module for memory in mapping.memories}
-    part = tile_part if design.block == "tile" else partial(_part, memories)
-    gates = {part: mapping.gates(area) / design.macs for part, area in areas(mapping, part).items()}
+    part = tile_part if design.block == "tile" else partial(_part, design.block, memories)
+    gates, blocks = ({name: mapping.gates(area) / design.macs for name, area in areas(
+        mapping, of).items()} for of in (part, partial(_array_block, memories)))
     activities = {kind: _ACTIVITIES[design.block](mapping, design.parameters, kind)
                   for kind in (design.kinds if delay is None else ())}
     powers = estimates(mapping, activities, timing)
     return Measured(design, delay, sha256(verilog.read_bytes()).hexdigest(), gates,
                     gates.pop(MEMORY, 0.0), timing.period,
-                    {kind: power.parts(part) for kind, power in powers.items()})
+                    {kind: power.parts(part) for kind, power in powers.items()},
+                    blocks if design.block == "array" else {})
 
 
-_ACTIVITIES = {"tile": tile_activity, "element": element_activity,
-               "dequantiser": dequantiser_activity}
+_ACTIVITIES = {"tile": tile_activity, "element": rival_activity,
+               "dequantiser": dequantiser_activity, "foot": foot_activity,
+               "row_sum": row_sum_activity, "rescale": rescale_activity}
 
 
-def _part(memories: set[str], path: str, kind: str) -> str:
+def _array_block(memories: set[str], path: str, _kind: str) -> str:
+    """Block of an array for cells in a path; the innermost memory, the outermost block."""
+    steps = path.split(".")
+    if not memories.isdisjoint(steps):
+        return MEMORY if "accumulators" in steps else QUEUE
+    return next((name for step in steps for start, name in ARRAY_BLOCKS.items()
+                 if step.startswith(start)), REST)
+
+
+def _part(block: str, memories: set[str], path: str, kind: str) -> str:
     """Part of a design that is no tile, for cells in a block, their clock pins, or inputs."""
-    if not memories.isdisjoint(path.split(".")):
-        return MEMORY
+    if not memories.isdisjoint(steps := path.split(".")):
+        return QUEUE if block == "foot" and "accumulators" not in steps else MEMORY
     return {"combinational": LOGIC, "sequential": REGISTERS, "clock": "clock pins",
             "inputs": "inputs"}[kind]

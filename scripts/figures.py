@@ -303,8 +303,8 @@ def tile(p: ArrayParameters) -> Drawing:
         d.text(24, north - 8, row[1], anchor="start", size=12, color=X)
     d.text(west - 10, bottom + 31, f"sums: {p.sum_bits} bits a column", anchor="end", size=12,
            color=SUM)
-    d.text(24, bottom + 88, "x, w and last also go on to the next tiles.", anchor="start", size=12,
-           color=FAINT)
+    d.text(24, bottom + 88, "x, w, enable, last and move also go on to the next tiles.",
+           anchor="start", size=12, color=FAINT)
     _element(d, p, right + 36, element)
     return d
 

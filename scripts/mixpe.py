@@ -213,6 +213,28 @@ def bench(liberty, delay_driven, workers, output):
         raise click.ClickException(f"The order is not as it must be: {'; '.join(wrong)}")
 
 
+@cli.command()
+@click.option("--checkpoint", "-c", type=click.Path(path_type=Path),
+              help="Checkpoint whose weights are measured too: a safetensors file with matrices of "
+              "fp16, bf16 or fp32, or what `mixpe sim` takes.")
+@click.option("--layer", "-l", help="Layer of the checkpoint; needed if it has more than four.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
+              help="Seed of everything that is made.")
+@click.option("--workers", "-j", type=click.IntRange(1, 1024), default=2, show_default=True,
+              help="Processes.")
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+              help="Page whose tables are renewed.")
+@output_option("build")
+def fidelity(checkpoint, layer, seed, workers, page, output):
+    """Noise of every scheme, errors of softmax, MixLLM's selection against a random one."""
+    if layer is not None and checkpoint is None:
+        raise click.UsageError("Option '--checkpoint' must be given for --layer")
+    if page is not None and checkpoint is not None:
+        raise click.UsageError("Option '--page' must be given without --checkpoint")
+    from scripts import fidelity
+    fidelity.main(checkpoint, layer, seed, workers, output, page)
+
+
 @cli.command("netlist-sim")
 @set_option("array", "softmax", "exact_softmax")
 @click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),

@@ -96,7 +96,8 @@ def ratios(area_driven: list[Measured], delay_driven: list[Measured]) -> list[Ra
           if _FRAME in found else []),
         *(_energies(f"energy, W4A8 tile / INT8 PE, {kind}", w4a8, pe, kind) for kind in LAYERS),
         *(_energies(f"energy, W4A8 / INT8 tile, {kind}", w4a8, int8, kind, target=1.0,
-                    comparison="<") for kind in LAYERS[-1:]),
+                    comparison="<", anchor="the tile of the same shape with INT8 multipliers")
+          for kind in LAYERS[-1:]),
         Ratio("frequency, W4A8 / INT8 tile", f"{w4a8.design.name}, {w4a8.period:.2f} ns",
               f"{int8.design.name}, {int8.period:.2f} ns", int8.period / w4a8.period, ">=", 1.0,
               "the same throughput per lane", "longest path, mapped for area"),
@@ -114,16 +115,21 @@ def ratios(area_driven: list[Measured], delay_driven: list[Measured]) -> list[Ra
     for name, ours in (("to INT8 first", w4a8), ("to FP16 first", None)):
         if name in found:
             ours = ours or _smallest(area_driven, "W4A16 aligned")
-            result.append(_areas(f"area, {ours.design.name.rpartition(' ')[0]} / dequantised "
-                                 f"{name}", ours, found[name], "<", 1.0,
-                                 "what dequantising after the group replaces; its dequantisers "
-                                 "are counted, ours are not"))
+            pair = f"{ours.design.name.rpartition(' ')[0]} / dequantised {name}"
+            anchor = ("what dequantising after the group replaces; its dequantisers are counted, "
+                      "ours are not")
+            result += [_areas(f"area, {pair}", ours, found[name], "<", 1.0, anchor),
+                       _energies(f"energy, {pair}, {LAYERS[-1]}", ours, found[name], LAYERS[-1],
+                                 target=1.0, comparison="<", anchor=anchor)]
     if "FP16 FMA" in found:
         aligned = _smallest(area_driven, "W4A16 aligned")
         result.append(_areas(
             "area, aligned W4A16 tile / FP16 FMA", aligned, found["FP16 FMA"], "<=", 0.10,
             "AxCore (MICRO 2025): 6.7 times as dense as FP16; RedMulE's FMA 4,016 GE in SkyWater "
             "130 nm"))
+        result.append(_energies(f"energy, aligned W4A16 tile / FP16 FMA, {LAYERS[-1]}", aligned,
+                                found["FP16 FMA"], LAYERS[-1], target=1.0, comparison="<",
+                                anchor="the order of the elements"))
     for flow, measured in (("area", area_driven), ("delay", delay_driven)):
         result += _order(flow, measured, w4a8.design.name)
     return result
@@ -156,12 +162,11 @@ def _areas(name, ours, rival, comparison, target, anchor, flow="area"):
                  "shadows included")
 
 
-def _energies(name, ours, rival, kind, *, target=0.33, comparison="<="):
+def _energies(name, ours, rival, kind, *, target=0.33, comparison="<=",
+              anchor="MixPE (arXiv 2411.16158): 1 / 1.4"):
     """Ratio of energies per MAC on one kind of operands, at the longer period of the two."""
     period = max(ours.period, rival.period)
     energies = [each.energy(kind, period) for each in (ours, rival)]
-    anchor = ("MixPE (arXiv 2411.16158): 1 / 1.4" if target < 1
-              else "the tile of the same shape with INT8 multipliers")
     return Ratio(name, f"{ours.design.name}, {energies[0]:.0f} fJ",
                  f"{rival.design.name}, {energies[1]:.0f} fJ", energies[0] / energies[1],
                  comparison, target, anchor,

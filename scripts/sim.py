@@ -15,11 +15,12 @@ from golden.gemm import gemm
 from golden.parameters import ArrayParameters
 from golden.quantise import Activations, GroupedWeights, quantise_activations, quantise_weights
 from golden.stream import group_beats
+from golden.synthetic import activations
 from scripts import checkpoint
 from scripts.console import console
 from tb.layer import LayerRun, run_layer
 
-__all__ = ["main", "activations", "fitted", "labels", "quantised_activations"]
+__all__ = ["main", "fitted", "labels", "quantised_activations"]
 
 #: Layers that are all run when none is asked for.
 FEW = 4
@@ -107,12 +108,6 @@ def main(parameters: ArrayParameters, path: Path, layer: str | None, tokens: int
     console.print(_table(parameters, outcomes))
     console.print(f"Verilog {array.module}, {path}, seed {seed}")
     _judge(parameters, outcomes)
-
-
-def activations(rng: np.random.Generator, tokens: int, length: int) -> np.ndarray:
-    """Activations with the outlier channels of language models: a few are some 20 times larger."""
-    channels = np.where(rng.random(length) < 0.01, 20.0, 1.0)
-    return (rng.normal(size=(tokens, length)) * channels).astype(np.float32)
 
 
 def steady_job(rng: np.random.Generator, parameters: ArrayParameters) -> Job:

@@ -1,16 +1,13 @@
 """``mixpe sizes``: the tables of sizes and ratios in the documents, from ``mixpe bench``."""
 
-import json
 from pathlib import Path
 
 import click
 
-from golden.softmax_parameters import SOFTMAX_SETS, SoftmaxParameters
-from scripts import bench, softmax_synth, synth
+from golden.softmax_parameters import SOFTMAX_SETS
+from scripts import reports
 from scripts.console import console
-from scripts.designs import designs
 from scripts.files import write
-from synth.liberty import DEFAULT
 
 __all__ = ["main", "ratio_table", "design_table", "claim_table", "softmax_table"]
 
@@ -36,8 +33,8 @@ def main(readme: Path, page: Path, output: Path) -> None:
     for path, text in texts.items():
         if BEGIN not in text or END not in text:
             raise click.UsageError(f"{path} must have the lines {BEGIN.strip()} and {END.strip()}")
-    report = _bench(output)
-    softmax = "".join(softmax_table(_softmax(parameters, output / "synth"))
+    report = reports.bench_report(None, output, 2)
+    softmax = "".join(softmax_table(reports.softmax_report(parameters, None, output))
                       for parameters in MEASURED_SOFTMAX)
     tables = {readme: ratio_table(report) + design_table(report) + softmax,
               page: claim_table(report)}
@@ -45,43 +42,6 @@ def main(readme: Path, page: Path, output: Path) -> None:
         before, _, rest = text.partition(BEGIN)
         write(path, before + BEGIN + tables[path] + END + rest.partition(END)[2])
         console.print(f"Written to {path}")
-
-
-def _bench(output: Path) -> dict:
-    """Report of the bench, made anew if none is there that says what a new one would."""
-    try:
-        report = json.loads((output / "bench.json").read_text())
-        known = {each["name"]: each["verilog_sha256"] for each in report["designs"]}
-        if (report["library"]["name"] == DEFAULT.name and report["tools"] == synth.tools()
-                and known == {design.name: design.digest for design in designs()}):
-            return report
-    except (OSError, ValueError, KeyError):
-        pass
-    return bench.main(None, True, 2, output)
-
-
-def _softmax(parameters: SoftmaxParameters, output: Path) -> dict:
-    """Report of a softmax set, made anew if need be."""
-    path = output / f"{parameters.name}.json"
-    try:
-        report = json.loads(path.read_text())
-        if (report["library"]["name"] == DEFAULT.name and report["tools"] == synth.tools()
-                and _usable_softmax(report, parameters)):
-            return report
-    except (OSError, ValueError, KeyError):
-        pass
-    softmax_synth.main(parameters, None, True, output)
-    return json.loads(path.read_text())
-
-
-def _usable_softmax(report: dict, parameters: SoftmaxParameters) -> bool:
-    """Whether a report has energies, and is of both units as they are now."""
-    from hdl.export import digest
-
-    return all(unit["fj_per_element"] is not None
-               and unit["verilog_sha256"] == digest(softmax_synth.core(each))
-               for unit, each in zip(report["units"], (parameters, parameters.baseline()),
-                                     strict=True))
 
 
 def ratio_table(report: dict) -> str:
@@ -149,7 +109,8 @@ def _source(report: dict) -> str:
             f"typical, {library['voltage']} V), Booth multipliers and one script for all. GE is "
             f"the area of a NAND2, {library['nand2_um2']:.3f} µm²; fJ is for weights of a "
             f"checkpoint layer and activations with outlier channels, at "
-            f"{report['energy_period_ns']:.2f} ns. Left out: {report['left_out']}.\n")
+            f"{report['energy_period_ns']:.2f} ns or a longer period of the design's own. Left "
+            f"out: {report['left_out']}.\n")
 
 
 _SOFTMAX_HEAD = """

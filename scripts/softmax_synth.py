@@ -13,7 +13,7 @@ from golden.exaq import clip_value, constants
 from golden.softmax_parameters import BaselineParameters, SoftmaxParameters
 from scripts.console import console, progress
 from scripts.files import write
-from scripts.synth import critical_path, library_facts, library_of, tools
+from scripts.synth import critical_path, flow_digest, library_facts, library_of, tools
 from synth.liberty import Library
 from synth.mapping import Mapping, simulation_model, synthesise
 from synth.power import Activity, Power, estimate
@@ -236,6 +236,7 @@ def _report(parameters: SoftmaxParameters, library: Library, units: list[Unit]) 
         "set": parameters.to_dict(),
         "library": library_facts(library),
         "tools": tools(),
+        "flow_sha256": flow_digest(),
         "left_out": LEFT_OUT,
         "paper": PAPER,
         "logits": {"sigma": SIGMA, "shape": active(parameters)},

@@ -16,7 +16,7 @@ from golden.parameters import ArrayParameters
 from scripts.activity import tile_activity
 from scripts.console import console, progress
 from scripts.files import write
-from scripts.operands import KINDS
+from scripts.operands import KINDS, PARTIAL
 from synth.liberty import DEFAULT, Library
 from synth.mapping import Mapping, synthesise
 from synth.power import Power, Share, estimates
@@ -24,7 +24,7 @@ from synth.timing import Path as TimingPath
 from synth.timing import Timing, analyse
 
 __all__ = ["LEFT_OUT", "PARTS", "Tile", "areas", "tile_part", "main", "library_of", "mapped",
-           "measured_tile", "library_facts", "tools", "critical_path",
+           "measured_tile", "library_facts", "flow_digest", "tools", "critical_path",
            "show_source"]
 
 #: Parts of a tile, and what they are.
@@ -32,7 +32,7 @@ PARTS = {
     "operand edge":     "registers that pass operands on, and what rows and columns share",
     "multiply and add": "logic of the processing elements",
     "accumulators":     "accumulators and shadows",
-    "clock pins":       "clock pins of all registers, with their capacitance",
+    "clock pins":       "clock pins of all registers, with their capacitance, and clock gates",
     "inputs":           "input capacitance, which the surroundings charge",
 }
 
@@ -86,7 +86,7 @@ def areas(mapping: Mapping, part: Callable[[str, str], str]) -> dict[str, float]
     """Areas in um2 by what ``part`` makes of a block's path and a cell's kind."""
     found = defaultdict(float)
     for instance in mapping.netlist.instances:
-        kind = "sequential" if instance.cell.register else "combinational"
+        kind = "sequential" if instance.cell.sequential else "combinational"
         found[part(instance.name.rpartition(".")[0], kind)] += instance.cell.area
     return dict(found)
 
@@ -112,7 +112,7 @@ def main(parameters: ArrayParameters, liberty: Path | None, power: bool, output:
         timing = analyse(array.netlist)
         for each in sets:
             step(f"measuring the tile of {each.name}")
-            tiles.append(measured_tile(each, library, output, KINDS if power else ()))
+            tiles.append(measured_tile(each, library, output, KINDS | PARTIAL if power else ()))
     report = _report(parameters, library, array, timing, tiles)
     _print(report)
     path = output / f"{parameters.name}.json"
@@ -142,7 +142,7 @@ def mapped(parameters: ArrayParameters, block: str, library: Library, output: Pa
 
 
 def measured_tile(parameters: ArrayParameters, library: Library, output: Path,
-                  kinds: Iterable[str] = KINDS, *, delay: float | None = None) -> Tile:
+                  kinds: Iterable[str] = KINDS | PARTIAL, *, delay: float | None = None) -> Tile:
     """Map and time a tile, and simulate its netlist on operands of some kinds.
 
     Parameters
@@ -154,7 +154,7 @@ def measured_tile(parameters: ArrayParameters, library: Library, output: Path,
     output : Path
         Results go to a folder below it.
     kinds : iterable of str
-        Of :data:`scripts.operands.KINDS`; with none nothing is simulated.
+        Of :data:`scripts.operands.KINDS` and ``PARTIAL``; with none nothing is simulated.
     delay : float, optional
         Delay in ns that cells are sized for; the smallest cells if absent.
 
@@ -219,6 +219,14 @@ def library_facts(library: Library) -> dict:
     """What a report says of its library, JSON-ready."""
     return {"name": library.path.name, "voltage": library.voltage,
             "nand2_um2": library.nand2_area}
+
+
+def flow_digest() -> str:
+    """SHA-256 of the sources that map, time and simulate, hexadecimal."""
+    folder = Path(__file__).parent
+    paths = [*(folder.parent / "synth").glob("*.py"),
+             *(folder / f"{name}.py" for name in ("activity", "designs", "operands"))]
+    return sha256(b"".join(path.read_bytes() for path in sorted(paths))).hexdigest()
 
 
 def tools() -> dict[str, str]:

@@ -67,7 +67,8 @@ def insert(module: dict, library: Library) -> Counter:
     """Buffer the nets of a flat module that drive more than :data:`LOADS` NAND2 inputs.
 
     Of the buffers of the library those are taken that drive the load with the least area; loads
-    whose instances have neighbouring names share one. Clocks are ideal and stay as they are.
+    whose instances have neighbouring names share one. Clocks, gated or not, are ideal
+    and stay as they are.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ import numpy as np
 from synth.boolean import Expression, states
 
 __all__ = ["DEFAULT", "LibraryError", "Table", "Arc", "Energy", "Pin", "Register", "Cell", "Adder",
-           "Select", "Library"]
+           "Select", "ClockGate", "Library"]
 
 #: NanGate 45 nm, typical, 1.1 V, 25 °C; see docs/cell-libraries.md.
 DEFAULT = (Path(__file__).parent.parent
@@ -125,6 +125,19 @@ class Register:
 
 
 @dataclass(frozen=True)
+class ClockGate:
+    """Pins of an integrated clock gate for registers that capture on the rising edge.
+
+    A latch follows ``enable`` while ``clock`` is low; ``output`` is the AND of it and the clock, so
+    that the enable of a cycle decides on the edge that ends it.
+    """
+
+    clock: str
+    enable: str
+    output: str
+
+
+@dataclass(frozen=True)
 class Cell:
     """A cell; ``area`` in um2, ``leakage`` in nW for the states that an expression names."""
 
@@ -134,6 +147,12 @@ class Cell:
     register: Register | None
     leakage: tuple[tuple[Expression | None, float], ...]
     usable: bool
+    clock_gate: ClockGate | None
+
+    @property
+    def sequential(self) -> bool:
+        """Whether the cell holds a state: a register or a clock gate."""
+        return bool(self.register or self.clock_gate)
 
     @property
     def inputs(self) -> list[str]:
@@ -252,6 +271,12 @@ class Library:
         return found and Select(found[0].name, tuple(found[0].inputs), *found[1])
 
     @cached_property
+    def clock_gate(self) -> Cell | None:
+        """Smallest clock gate."""
+        found = [cell for cell in self.cells.values() if cell.clock_gate and cell.usable]
+        return min(found, key=lambda cell: cell.area, default=None)
+
+    @cached_property
     def buffer(self) -> str | None:
         """Smallest buffer."""
         return self.buffers[0].name if self.buffers else None
@@ -329,7 +354,7 @@ class Library:
         if all(when for when, _ in leakage):
             leakage.append((None, float(group.get("cell_leakage_power", 0)) * self._nw))
         return Cell(group.name, float(group.get("area", 0)), pins, register, tuple(leakage),
-                    usable=group.get("dont_use") != "true")
+                    group.get("dont_use") != "true", _clock_gate(group))
 
     def _pin(self, group):
         arcs = tuple(Arc(tuple(arc.get("related_pin", "").split()),
@@ -347,7 +372,8 @@ class Library:
         default = self._pin_capacitance if direction == "input" else 0
         function = None if group.get("three_state") else _expression(group.get("function"))
         return Pin(direction, float(group.get("capacitance", default)) * self._ff,
-                   group.get("clock") == "true", function, arcs, energies)
+                   "true" in (group.get("clock"), group.get("clock_gate_clock_pin")), function,
+                   arcs, energies)
 
     def _edges(self, group, name, unit, second):
         """Tables for a fall and a rise."""
@@ -387,6 +413,18 @@ class Library:
         values = np.repeat(values, 2, axis=1) if values.shape[1] == 1 else values
         scaled = [points if len(points) > 1 else (0.0, 1.0) for points in scaled]
         return Table(tuple(scaled), tuple(map(tuple, values.tolist())))
+
+
+def _clock_gate(group):
+    """Roles of the pins of a clock gate that needs nothing but a clock and an enable."""
+    if group.get("clock_gating_integrated_cell") != "latch_posedge":
+        return None
+    roles = [f"clock_gate_{role}_pin" for role in ("clock", "enable", "out")]
+    pins = {role: pin.name for pin in group.all("pin") for role in roles if pin.get(role) == "true"}
+    for role in roles:
+        if role not in pins:
+            raise KeyError(f"{role} of cell {group.name}")
+    return ClockGate(*(pins[role] for role in roles))
 
 
 def _expression(text):

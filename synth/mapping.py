@@ -18,6 +18,9 @@ __all__ = ["Block", "Memory", "Mapping", "synthesise", "simulation_model"]
 #: Area first, then the sizes that ``{D}`` needs (docs/synthesis.md).
 _ABC = "strash;ifraig;scorr;dc2;strash;dch;amap;topo;upsize,{D};dnsize,{D}"
 
+#: Least flip-flops behind a clock gate; it replaces a multiplexer at each.
+_GATED = 3
+
 #: A delay in ps that no path exceeds: sizes stay least.
 _NO_HURRY = 10**6
 
@@ -36,6 +39,7 @@ read_rtlil coarse.il
 {memories}
 {outside}
 synth -top {top} -booth -run fine:check
+{gates}
 dfflibmap -liberty "{liberty}"
 opt
 abc -liberty "{liberty}" -constr abc.constraints -D {delay} -script +{abc}
@@ -183,9 +187,9 @@ class Mapping:
 
     @property
     def sequential_area(self) -> float:
-        """Area of the flip-flops, um2."""
+        """Area of the flip-flops and clock gates, um2."""
         return sum(self.library.cells[name].area * count for name, count in self.cells.items()
-                   if self.library.cells[name].register)
+                   if self.library.cells[name].sequential)
 
     @property
     def memory_area(self) -> float:
@@ -205,8 +209,9 @@ def synthesise(verilog: Path, top: str, library: Library, directory: Path, *,
     Multiplications become Booth multipliers. An instance of a module whose name ends in
     ``_full_adder_<width>``, or in ``_full_adder`` for one bit (ports ``a``, ``b``, ``c``, ``s``,
     ``carry``), becomes full-adder cells, if the library has one; they are not optimised further.
-    So does one whose name ends in ``_select_<width>`` become and-or-invert cells. Heavy nets get
-    buffers at last, see :mod:`synth.fanout`.
+    So does one whose name ends in ``_select_<width>`` become and-or-invert cells. Flip-flops with
+    an enable get a clock gate, one for those of a module with the same enable, if the library has
+    one. Heavy nets get buffers at last, see :mod:`synth.fanout`.
 
     Parameters
     ----------
@@ -243,6 +248,7 @@ def synthesise(verilog: Path, top: str, library: Library, directory: Path, *,
     (directory / "abc.constraints").write_text(_constraints(library))
     settings = {"liberty": library.path, "verilog": verilog.resolve(), "top": top, "abc": _ABC,
                 "adders": "techmap -map adders.v" if adders else "",
+                "gates": _gate_command(library),
                 "flatten": "-flatten" if flatten else "",
                 "delay": _NO_HURRY if delay is None else round(1000 * delay)}
     yosys.run(_READ.format(**settings), directory=directory, log=directory / "read.log")
@@ -272,13 +278,15 @@ def simulation_model(mapping: Mapping) -> str:
     """Verilog of the netlist with each cell written as its Boolean function.
 
     It has the ports of the design and no cell models, so that it compiles and runs faster; net
-    ``17`` of :attr:`Mapping.netlist` is the wire ``n17``. Delays are zero. Memories that stayed
-    outside are there as they were before the mapping.
+    ``17`` of :attr:`Mapping.netlist` is the wire ``n17``. Delays are zero. A register behind a
+    clock gate takes its data at the edges of the clock that the gate lets through; the gated clock
+    itself is there for its activity. Memories that stayed outside are there as they were before
+    the mapping.
 
     Raises
     ------
     NetlistError
-        If a cell is neither combinational nor a flip-flop.
+        If a cell is neither combinational nor a flip-flop nor a clock gate.
     """
     netlist = mapping.netlist
     lines = [f"module {netlist.module} ({', '.join(netlist.ports)});"]
@@ -290,7 +298,7 @@ def simulation_model(mapping: Mapping) -> str:
     wires.update(netlist.port_nets("input"), netlist.port_nets("output"))
     lines[1:1] = [f"  wire n{net};" for net in sorted(wires)]
     for number, instance in enumerate(netlist.instances):
-        lines += _model(instance, f"q{number}")
+        lines += _model(instance, f"q{number}", netlist.gated)
     for number, memory in enumerate(netlist.outside):
         pins = ", ".join(f".{port}({_joined(bits)})" for port, (_, bits) in memory.ports.items())
         lines.append(f"  {memory.module} memory_{number} ({pins});")
@@ -307,29 +315,43 @@ def _joined(bits):
     return f"{{{', '.join(nets)}}}"
 
 
-def _model(instance, state):
-    """Verilog lines of a cell; ``state`` names its register."""
+def _model(instance, state, gated):
+    """Verilog lines of a cell; ``state`` names its register, ``gated`` has the clock gates."""
     cell, register = instance.cell, instance.cell.register
-    names = {pin: f"n{net}" for pin, net in instance.nets.items()}
-    names |= {pin: f"1'b{value}" for pin, value in instance.constants.items()}
+    names = _names(instance)
+    if pins := cell.clock_gate:
+        clock, output = names[pins.clock], names[pins.output]
+        return [f"  reg {state};", f"  always @* if (~{clock}) {state} = {names[pins.enable]};",
+                f"  assign {output} = {clock} & {state};"]
     lines = []
     if register:
         names |= {register.state: state, register.complement: f"~{state}"}
-        clock, value = register.clock.verilog(names), register.next.verilog(names)
-        edges, choice = f"posedge {clock}", ""
-        for control, constant in ((register.clear, 0), (register.preset, 1)):
+        value, choice = register.next.verilog(names), ""
+        for pin in register.clock.names:
+            if gate := gated.get(instance.nets.get(pin)):
+                # With the gated clock itself the order of events would matter.
+                pins, outer = gate.cell.clock_gate, _names(gate)
+                names[pin], choice = outer[pins.clock], f"if ({outer[pins.enable]}) "
+        edges = f"posedge {register.clock.verilog(names)}"
+        for control, constant in ((register.preset, 1), (register.clear, 0)):
             if control:
                 control = control.verilog(names)
                 edges += f" or posedge {control}"
-                choice += f"if ({control}) {state} <= {constant}; else "
+                choice = f"if ({control}) {state} <= {constant}; else {choice}"
         lines += [f"  reg {state};", f"  always @({edges}) {choice}{state} <= {value};"]
     for pin in cell.outputs:
         if cell.pins[pin].function is None:
             raise NetlistError(f"Cell {cell.name} of instance {instance.name} must be "
-                               "combinational or a flip-flop")
+                               "combinational, a flip-flop or a clock gate")
         if pin in instance.nets:
             lines.append(f"  assign {names[pin]} = {cell.pins[pin].function.verilog(names)};")
     return lines
+
+
+def _names(instance):
+    """Verilog of the net or the constant at each pin of an instance."""
+    return ({pin: f"n{net}" for pin, net in instance.nets.items()}
+            | {pin: f"1'b{value}" for pin, value in instance.constants.items()})
 
 
 def _adder_map(source, library):
@@ -363,6 +385,15 @@ def _constraints(library):
     """Surroundings of the logic, for ABC: the least buffer drives it, it drives four NANDs."""
     driver = f"set_driving_cell {library.buffer}\n" if library.buffer else ""
     return f"{driver}set_load {4 * library.nand2_load}\n"
+
+
+def _gate_command(library):
+    """Yosys' command that puts clock gates before flip-flops with an enable."""
+    if library.clock_gate is None:
+        return ""
+    pins = library.clock_gate.clock_gate
+    return (f"clockgate -pos {library.clock_gate.name} {pins.enable}:{pins.clock}:{pins.output} "
+            f"-min_net_size {_GATED}")
 
 
 def _memories(modules):

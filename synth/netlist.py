@@ -112,6 +112,23 @@ class Netlist:
                              for port, (direction, bits) in outside.ports.items()}
 
     @cached_property
+    def gated(self) -> dict[int, Instance]:
+        """Gated clocks, each with the clock gate that drives it.
+
+        Raises
+        ------
+        NetlistError
+            If a clock is gated twice.
+        """
+        found = {instance.nets[instance.cell.clock_gate.output]: instance
+                 for instance in self.instances if instance.cell.clock_gate}
+        for instance in found.values():
+            if instance.nets.get(instance.cell.clock_gate.clock) in found:
+                raise NetlistError(f"Clock gate {instance.name} must take a clock that is not "
+                                   "gated")
+        return found
+
+    @cached_property
     def loads(self) -> dict[int, float]:
         """Capacitance in fF of the input pins on each net; wires and ports add nothing."""
         loads = {}

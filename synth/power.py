@@ -16,7 +16,8 @@ from synth.timing import Timing
 __all__ = ["KINDS", "Activity", "Share", "Power", "estimate", "estimates"]
 
 #: What energy is split by: nets and cells of logic, of registers, the clock pins of registers
-#: with their capacitance, and the input capacitance that the surroundings charge.
+#: with their capacitance and the clock gates, and the input capacitance that the surroundings
+#: charge.
 KINDS = ("combinational", "sequential", "clock", "inputs")
 
 _NET = re.compile(r"\(n(\d+) \(T0 (\d+)\) \(T1 (\d+)\).*?\(TC (\d+)\)\)")
@@ -195,13 +196,17 @@ class _Model:
         probability = self._states(cell, instances)
         leakage = self._leakage(cell, probability)
         internal, clocked = np.zeros(len(instances)), np.zeros(len(instances))
+        gate = cell.clock_gate
         for pin in cell.pins:
-            energy = self._internal(cell, pin, instances, probability)
+            # The output of a clock gate has edges only in cycles that it lets through.
+            passing = gate and pin == gate.output
+            energy = self._internal(cell, pin, instances, self._states(
+                cell, instances, {gate.enable: 1.0}) if passing else probability)
             if cell.pins[pin].clock:
                 clocked += energy
             else:
                 internal += energy
-        logic = "sequential" if cell.register else "combinational"
+        logic = "sequential" if cell.register else "clock" if gate else "combinational"
         for place, instance in enumerate(instances):
             switching = sum(self.switching(instance.nets[pin]) for pin in cell.outputs
                             if pin in instance.nets)
@@ -217,12 +222,17 @@ class _Model:
         """Edges of a net in a cycle."""
         return self.activity.toggles.get(net, 0) / self.cycles
 
-    def _states(self, cell, instances):
-        """Share of the time in each state of a cell's :func:`_values`, for each instance."""
+    def _states(self, cell, instances, given=None):
+        """Share of the time in each state of a cell's :func:`_values`, for each instance.
+
+        ``given`` has shares of the time at one of some inputs in place of those of the run.
+        """
         names = [*cell.inputs, *([cell.register.state] if cell.register else [])]
+        given = given or {}
         result = np.ones((1, len(instances)))
         for name in names:
-            high = np.array([self._high(instance, name) for instance in instances])
+            high = np.array([given[name] if name in given else self._high(instance, name)
+                             for instance in instances])
             result = np.concatenate([result * (1 - high), result * high])
         return result
 
@@ -302,4 +312,6 @@ def _values(cell):
     for pin in cell.outputs:
         if cell.pins[pin].function:
             values[pin] = cell.pins[pin].function.table(values)
+    if gate := cell.clock_gate:
+        values[gate.output] = values[gate.clock] & values[gate.enable]
     return values

@@ -20,7 +20,8 @@ def simulate(netlist: Netlist, inputs: Mapping[str, NDArray[np.bool_]], *, measu
     """Run a netlist on many streams of inputs at once.
 
     Delays are zero, as in :func:`synth.mapping.simulation_model`, so that there are no glitches.
-    Registers start at random, those of each stream apart. Inputs change with the clock.
+    Registers start at random, those of each stream apart. Inputs change with the clock. A register
+    behind a clock gate takes its data in cycles in which the gate's enable is high.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ def simulate(netlist: Netlist, inputs: Mapping[str, NDArray[np.bool_]], *, measu
     measured : int
         Cycles, the last ones, whose activity counts; with all of them no edge leads to the first.
     clock : str
-        Port of the clock of all registers.
+        Port of the clock of all registers and clock gates.
 
     Returns
     -------
@@ -76,20 +77,30 @@ def simulate(netlist: Netlist, inputs: Mapping[str, NDArray[np.bool_]], *, measu
         {net: int(toggles[place]) for net, place in model.place.items()})
     clock_net, = netlist.ports[clock][1]
     activity.high[clock_net], activity.toggles[clock_net] = 0.5, 2 * run
+    for net, place in model.enables.items():
+        ticks = int(high[place])
+        activity.high[net], activity.toggles[net] = 0.5 * ticks / run, 2 * ticks
     return outputs, activity
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Instances of one cell whose inputs are known at the same time; places of their nets."""
+    """Instances of one cell whose inputs are known at the same time; places of their nets.
+
+    Those of ``enables`` are of their clocks' enables: the constant one, if there is no clock gate.
+    """
 
     cell: Cell
     inputs: dict[str, NDArray[np.intp]]
     outputs: dict[str, NDArray[np.intp]]
+    enables: NDArray[np.intp]
 
 
 class _Model:
-    """Values of all nets, shape (nets, streams), and of all registers."""
+    """Values of all nets, shape (nets, streams), and of all registers.
+
+    ``enables`` has the place of the enable of each gated clock, whose own value is not kept.
+    """
 
     def __init__(self, netlist: Netlist, streams: int):
         nets = {net for instance in netlist.instances for net in instance.nets.values()}
@@ -99,6 +110,8 @@ class _Model:
         self._zero, self._one, self._nowhere = (len(nets) + offset for offset in range(3))
         self.values = np.zeros((len(nets) + 3, streams), dtype=bool)
         self.values[self._one] = True
+        self.enables = {net: self._pin(gate, gate.cell.clock_gate.enable)
+                        for net, gate in netlist.gated.items()}
         registers = [instance for instance in netlist.instances if instance.cell.register]
         self._registers = [self._group(each) for each in _by_cell(registers)]
         self._logic = [self._group(each) for level in _levels(netlist) for each in _by_cell(level)]
@@ -124,7 +137,8 @@ class _Model:
         for group, state in zip(self._registers, self._states, strict=True):
             register = group.cell.register
             values = {pin: self.values[places] for pin, places in group.inputs.items()}
-            states.append(register.next.table(values | _state(register, state)))
+            following = register.next.table(values | _state(register, state))
+            states.append(np.where(self.values[group.enables], following, state))
         self._states = states
         self._show()
 
@@ -141,14 +155,22 @@ class _Model:
         return self.place[bit] if isinstance(bit, int) else (
             self._one if bit == "1" else self._zero)
 
+    def _pin(self, instance: Instance, pin: str) -> int:
+        """Place of what is at a pin."""
+        if pin in instance.nets or pin in instance.constants:
+            return self._of(instance.nets.get(pin, instance.constants.get(pin)))
+        return self._nowhere
+
     def _group(self, instances: list[Instance]) -> _Group:
         """Places of some instances of one cell."""
         cell = instances[0].cell
-        return _Group(cell, *(
-            {pin: np.array([self._of(instance.nets.get(pin, instance.constants.get(pin)))
-                            if pin in instance.nets or pin in instance.constants
-                            else self._nowhere for instance in instances])
-             for pin in pins} for pins in (cell.inputs, cell.outputs)))
+        inputs, outputs = ({pin: np.array([self._pin(instance, pin) for instance in instances])
+                            for pin in pins} for pins in (cell.inputs, cell.outputs))
+        clocks = cell.register.clock.names if cell.register else ()
+        enables = [next((self.enables[instance.nets[pin]] for pin in clocks
+                         if instance.nets.get(pin) in self.enables), self._one)
+                   for instance in instances]
+        return _Group(cell, inputs, outputs, np.array(enables))
 
 
 def _state(register: Register, state: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
@@ -168,6 +190,8 @@ def _levels(netlist: Netlist) -> list[list[Instance]]:
     """Combinational cells, by the most cells on a way to them."""
     drivers, graph = {}, {}
     for index, instance in enumerate(netlist.instances):
+        if instance.cell.clock_gate:
+            continue
         register = instance.cell.register
         if (register and (register.clear or register.preset)) or any(
                 instance.cell.pins[pin].function is None for pin in instance.cell.outputs):

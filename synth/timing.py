@@ -94,7 +94,8 @@ def analyse(netlist: Netlist) -> Timing:
 
     Delay and transition time are those of every timing arc, whatever its condition, at the largest
     transition time of its input and the capacitance of the pins on its output. The clock is ideal:
-    it reaches every register at 0 with a transition time of 0. Inputs arrive at 0 with a
+    it reaches every register and every clock gate at 0 with a transition time of 0, also behind a
+    clock gate, whose enable is an endpoint like a register's data. Inputs arrive at 0 with a
     transition time of 0, and so does what instances outside the netlist give. Wires have no
     capacitance and no resistance.
 
@@ -115,6 +116,8 @@ class _Analysis:
         for net in netlist.port_nets("input"):
             self._net(net)
             self.arrivals[net][2:] = [0.0, 0.0]
+        for net in netlist.gated:
+            self._net(net)
         for instance, pin in self._ordered():
             self._propagate(instance, pin)
 
@@ -145,6 +148,7 @@ class _Analysis:
     def _ordered(self):
         """Output pins as (instance, pin), each after those that its arcs start from."""
         drivers = {instance.nets[pin]: (instance, pin) for instance in self.netlist.instances
+                   if not instance.cell.clock_gate
                    for pin in instance.cell.outputs if pin in instance.nets}
         graph = {net: {instance.nets[related] for arc in instance.cell.pins[pin].arcs
                        if not _launches(arc, instance) for related in arc.related

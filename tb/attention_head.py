@@ -8,8 +8,6 @@ from golden.attention import weighted_values
 from golden.exaq import (
     calibrate,
     constants,
-    deviation,
-    differences,
     exact_softmax_reference,
     quantised_softmax,
 )
@@ -17,17 +15,7 @@ from golden.formats import FORMATS
 from golden.quantise import Activations, quantise_activations
 from golden.softmax import SoftmaxResult, softmax
 from golden.softmax_parameters import Constants, SoftmaxParameters
-
-
-def causal_scores(sigma: float, tokens: int, rng: np.random.Generator) -> np.ndarray:
-    """fp16 codes of a head's scores, shape (tokens, tokens), -infinity for later tokens.
-
-    Products of random queries and keys of 64 numbers, scaled so that the differences from the
-    rows' maxima have the standard deviation ``sigma``.
-    """
-    queries, keys = rng.normal(size=(2, tokens, 64))
-    scores = np.where(np.tri(tokens, dtype=bool), queries @ keys.T, -np.inf)
-    return FORMATS["fp16"].encode(scores * (sigma / deviation(differences(scores))))
+from golden.synthetic import causal_scores
 
 
 @dataclass(frozen=True)

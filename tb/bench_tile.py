@@ -2,9 +2,11 @@
 
 import cocotb
 import numpy as np
+from cocotb.triggers import RisingEdge
 
 from tb.random_layer import steps
 from tb.settings import SETTINGS, parameters
+from tb.stream import reset, start_clock
 from tb.tile_driver import LATENCY, drain, expected, signed_fields
 
 P = parameters()
@@ -29,7 +31,7 @@ async def every_product(dut):
     masks = np.arange(P.tile_rows) * 37 % (1 << P.x_format.bits)
     x_codes = x_codes[:, None] ^ masks[:, None]
     w_codes = np.repeat(w_codes[:, None], P.tile_columns, axis=1)
-    # Each pair is a group of its own, followed by zeros while the rows drain.
+    # Each pair is a group of its own, followed by cycles without operands while the rows drain.
     period = P.tile_rows + 1
     cycles = count * period + LATENCY + P.tile_rows
     x = np.zeros((cycles, P.tile_rows, P.lanes), dtype=np.int64)
@@ -41,14 +43,18 @@ async def every_product(dut):
     last[where] = True
     above = np.zeros((cycles, P.tile_columns), dtype=np.int64)
 
-    actual = await drain(dut, P, x, w, last, above)
+    actual = await drain(dut, P, x, w, last, above, enable=last)
 
     np.testing.assert_array_equal(actual[LATENCY:], expected(P, x, w, last, above)[LATENCY:])
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
-async def groups_follow_without_a_bubble(dut):
-    """Random operands, groups of random length, and rows of the tile above behind one's own."""
+@cocotb.parametrize(gaps=[False, True])
+async def groups_follow_without_a_bubble(dut, gaps):
+    """Random operands, groups of random length, and rows of the tile above behind one's own.
+
+    With gaps, junk is at the inputs in cycles without operands, and shadows wait at times.
+    """
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     cycles = 2000
     x = rng.integers(0, 1 << P.x_format.bits, (cycles, P.tile_rows, P.lanes))
@@ -58,12 +64,36 @@ async def groups_follow_without_a_bubble(dut):
     size = -(-P.sum_bits * P.tile_columns // 8)
     above = signed_fields([int.from_bytes(rng.bytes(size)) for _ in range(cycles)], P.sum_bits,
                           P.tile_columns)
-
-    actual = await drain(dut, P, x, w, last, above)
-
+    enable, move = (last | (rng.random(cycles) > (0.5 if gaps else 0)) for _ in range(2))
     begin = np.flatnonzero(last)[0] + LATENCY
-    np.testing.assert_array_equal(actual[begin:], expected(P, x, w, last, above)[begin:])
+    move[begin - LATENCY + 1] = True  # nothing that was there before is looked at
+
+    actual = await drain(dut, P, x, w, last, above, enable, move)
+
+    np.testing.assert_array_equal(actual[begin:],
+                                  expected(P, x, w, last, above, enable, move)[begin:])
     assert np.abs(actual[begin:]).max() > 0
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def operands_stay_until_the_next(dut):
+    """Nothing goes on in a cycle without operands, whatever is at the inputs."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    start_clock(dut)
+    for port in (dut.enable_i, dut.last_i, dut.move_i, dut.drain_i):
+        port.value = 0
+    await reset(dut)
+    kept = None
+    for enable in rng.random(100) < 0.5:
+        inputs = [int.from_bytes(rng.bytes(-(-len(port) // 8))) % (1 << len(port))
+                  for port in (dut.x_i, dut.w_i)]
+        dut.x_i.value, dut.w_i.value = inputs
+        dut.enable_i.value = bool(enable)
+        await RisingEdge(dut.clk)
+        # The outputs are still those of the cycle that ended.
+        assert kept is None or [dut.x_o.value, dut.w_o.value] == kept
+        kept = inputs if enable else kept
+    assert kept
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")

@@ -4,9 +4,9 @@ import click
 import numpy as np
 import pytest
 
+from golden.synthetic import causal_scores
 from scripts import attention
 from tb import attention_head
-from tb.attention_head import causal_scores
 
 
 def test_head():

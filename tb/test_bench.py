@@ -8,9 +8,20 @@ import click
 import pytest
 
 from golden.parameters import MACS, SETS
-from scripts import bench, sizes
-from scripts.designs import LAYERS, MEMORY, Design, Measured, designs
-from scripts.operands import KINDS
+from scripts import bench, reports, sizes
+from scripts.designs import (
+    LAYERS,
+    LOGIC,
+    MEMORY,
+    QUEUE,
+    REGISTERS,
+    REST,
+    Design,
+    Measured,
+    _array_block,
+    designs,
+)
+from scripts.operands import KINDS, PARTIAL, WIDE
 from scripts.ratios import Ratio, best, ratios
 from synth.power import Share
 
@@ -18,14 +29,23 @@ from synth.power import Share
 FAMILIES = ("W4A8 pair_sum", "W4A8 product", "W3A8 shift", "W4A16 aligned", "INT8 tile", "INT8 PE",
             "dequantiser")
 
+#: What stands around a tile.
+AROUND = ("foot, W4A8 1x1x2", "row sum, W4A8 1x1x2")
+
+#: Array of two tiles.
+SMALL = Design("array tiny", "array", "array", SETS["tiny"].replace(
+    tile_columns=1, mesh_columns=1, bands=1, y_lanes=1))
+
 
 def few() -> list[Design]:
     """Designs of the default test."""
     chosen = [each for each in designs(shapes=((1, 1, 2),))
-              if each.family in FAMILIES and ", set " not in each.name
-              and not each.name.endswith("shadow")]
-    return [replace(each, kinds=() if each.family in ("W4A8 product", "W3A8 shift")
-                    else each.kinds and LAYERS) for each in chosen]
+              if (each.family in FAMILIES or each.name in AROUND)
+              and ", set " not in each.name and not each.name.endswith("shadow")]
+    chosen.append(SMALL)
+    return [replace(each, kinds=() if each.family in ("W4A8 product", "W3A8 shift", "foot") else
+                    each.kinds and (each.kinds if each.block == "row_sum" else LAYERS))
+            for each in chosen]
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +63,7 @@ def report(folder):
 def test_bench(folder, report, tmp_path, monkeypatch):
     """One test, for the bench is run once."""
     check_report(report)
+    check_blocks_of_the_array(report)
     check_ratios_are_of_the_designs(report)
     check_plots(folder)
     with monkeypatch.context() as patches:
@@ -56,18 +77,52 @@ def check_report(report):
     assert report["delay_ns"] < report["energy_period_ns"]
     for each in (*report["designs"], *report["delay_driven"]):
         assert sum(each["parts_gates_per_mac"].values()) == pytest.approx(each["gates_per_mac"])
-        assert each["memory_gates_per_mac"] > 0 or each["block"] != "dequantiser"
+        assert (each["memory_gates_per_mac"] > 0) == (each["block"] in (
+            "dequantiser", "foot", "array"))
+        share = each["macs"] / each["operations"]
+        assert each["gates_per_operation"] == pytest.approx(each["gates_per_mac"] * share)
         for kind, energy in each["fj_per_mac"].items():
             parts = {part: value for part, value in each["parts_fj_per_mac"][kind].items()
                      if part != MEMORY}
             assert sum(parts.values()) == pytest.approx(energy)
             assert energy > 0
+            assert each["fj_per_operation"][kind] == pytest.approx(energy * share)
+            assert each["parts_fj_per_operation"][kind] == pytest.approx({
+                part: value * share for part, value in each["parts_fj_per_mac"][kind].items()})
+            leakage = each["leakage_fj_per_mac_ns"][kind] * each["energy_period_ns"]
+            assert 0 < leakage < energy
+        assert each["energy_period_ns"] == max(report["energy_period_ns"], each["period_ns"])
     slow = {each["name"]: each for each in report["designs"]}
     faster = [each["period_ns"] < 0.99 * slow[each["name"]]["period_ns"]
               for each in report["delay_driven"]]
     assert any(faster)
     assert all(each["gates_per_mac"] >= 0.999 * slow[each["name"]]["gates_per_mac"]
                for each in report["delay_driven"])
+
+
+def check_blocks_of_the_array(report):
+    """An array is its tiles, as often as it has them, its feet and the rest."""
+    array = next(each for each in report["designs"] if each["name"] == SMALL.name)
+    blocks = array["blocks_gates_per_mac"]
+    assert blocks.keys() == {"tiles", "feet", "row sums", "output", REST, MEMORY, QUEUE}
+    assert all(area > 0 for area in blocks.values())
+    apart = blocks[MEMORY] + blocks[QUEUE]
+    assert array["memory_gates_per_mac"] == pytest.approx(apart)
+    assert sum(blocks.values()) - apart == pytest.approx(array["gates_per_mac"])
+    assert array["overhead_gates_per_mac"] == pytest.approx(
+        blocks["row sums"] + blocks["output"] + blocks[REST])
+    foot, = (each for each in report["designs"] if each["block"] == "foot")
+    assert foot["operations"] == 1
+    assert foot["parts_gates_per_mac"].keys() == {LOGIC, REGISTERS, QUEUE}
+
+
+def test_blocks_of_an_array_by_their_paths():
+    memories = {"mixpe_foot_storage", "mixpe_bank"}
+    assert [_array_block(memories, path, "sequential") for path in (
+        "band_0.tile_1_0.pe_0_0", "band_0.foot_0.dequantiser_3", "band_0.foot_1.queue.storage",
+        "band_1.row_sum_0", "output.rescale_0", "column_sum", "band_0", "",
+        "band_0.foot_0.queue.mixpe_foot_storage", "band_0.foot_0.accumulators.mixpe_bank",
+    )] == ["tiles", "feet", "feet", "row sums", "output", "column sums", REST, REST, QUEUE, MEMORY]
 
 
 def check_ratios_are_of_the_designs(report):
@@ -100,7 +155,7 @@ def check_plots(folder):
 
 
 def check_tables_replace_what_is_between_the_markers(report, tmp_path, monkeypatch):
-    monkeypatch.setattr(sizes, "_bench", lambda output: report)
+    monkeypatch.setattr(reports, "bench_report", lambda *_: report)
     monkeypatch.setattr(sizes, "MEASURED_SOFTMAX", [])
     paths = [tmp_path / name for name in ("README.md", "bench.md")]
     for path in paths:
@@ -120,16 +175,20 @@ def check_tables_replace_what_is_between_the_markers(report, tmp_path, monkeypat
 
 def check_no_report_of_other_designs_is_taken(report, tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(sizes, "designs", few)
+    monkeypatch.setattr(reports, "designs", few)
     monkeypatch.setattr(bench, "main", lambda *_: made.append(1))
     stale = report | {"designs": [report["designs"][0] | {"verilog_sha256": "0"},
                                   *report["designs"][1:]]}
     for found, expected in ((report, 0), (stale, 1), (report | {"tools": {}}, 1),
+                            (report | {"flow_sha256": "0"}, 1),
                             (report | {"library": {"name": "other.lib"}}, 1)):
         (tmp_path / "bench.json").write_text(json.dumps(found))
         made.clear()
-        sizes._bench(tmp_path)
+        reports.bench_report(None, tmp_path, 2)
         assert len(made) == expected
+    # Of some designs only these must be as they are now.
+    (tmp_path / "bench.json").write_text(json.dumps(stale))
+    assert reports.bench_report(None, tmp_path, 2, [few()[1].name]) == stale
 
 
 def test_each_micro_architecture_is_measured():
@@ -143,8 +202,21 @@ def test_each_micro_architecture_is_measured():
     edge = next(each for each in every if each.name == "W4A8 pair_sum 4x4x16")
     p = SETS["edge"]
     assert edge.macs == p.tile_rows * p.tile_columns * p.lanes == p.peak // 4
-    assert edge.kinds == tuple(KINDS)
+    assert edge.kinds == (*KINDS, *PARTIAL)
     assert any(each.name.endswith(", set paper") for each in every)
+    assert {"fixture"} <= set.intersection(*(set(each.kinds) for each in every
+                                             if each.block not in ("array", "aligner")))
+    dense = SETS["dense"]
+    around = {each.name: each for each in every if each.block in ("foot", "row_sum", "rescale")}
+    assert {"foot, INT8 4x8x32", "foot, W4A16 aligned 4x8x32", "row sum, W4A8 4x8x32",
+            "rescale, fp16"} <= around.keys()
+    foot = around["foot, MixLLM 4x8x32"]
+    assert (foot.operation, foot.operations, foot.macs) == ("dequantisation", 8, 8 * 128)
+    assert foot.kinds == ("fixture", WIDE)
+    assert (foot.parameters.tile_rows, foot.parameters.tile_columns, foot.parameters.lanes) == (
+        dense.tile_rows, dense.tile_columns, dense.lanes)
+    # A foot takes a row in each cycle, so that a group's rows last as long as its beats.
+    assert all(each.parameters.band_rows == each.parameters.beats for each in around.values())
     assert not any(each.name.endswith(", set edge") for each in every)
 
 
@@ -178,6 +250,7 @@ def test_ratios_of_made_up_designs():
     assert claims["GE per MAC, dequantiser at G = 128"] == (30, False)
     assert claims["speed at equal area, W4A8 / INT8"] == (3.0, False)
     assert claims["area, aligned W4A16 tile / FP16 FMA"] == (0.125, False)
+    assert claims["energy, aligned W4A16 tile / FP16 FMA, fixture"] == (0.125, True)
     assert claims["order for area, DenseShift / W4A8 tile"] == (0.9333, True)
     assert not any(name.startswith("order for delay") for name in claims)
 
@@ -199,7 +272,7 @@ def test_whole_bench(tmp_path):
     assert len(report["designs"]) == len(designs())
     for each in report["designs"]:
         energies = each["fj_per_mac"]
-        if energies.keys() == KINDS.keys():
+        if energies.keys() >= KINDS.keys():
             layers = [energies[kind] for kind in LAYERS]
             assert 0 < energies["zero"] < energies["constant"] < min(layers)
             assert max(layers) < energies["random"]

@@ -93,6 +93,19 @@ def test_a_light_net_stays_as_it_is(tmp_path, default):
     assert not any("fanout_" in instance.name for instance in mapping.netlist.instances)
 
 
+def test_a_gated_clock_has_no_buffers(tmp_path, default):
+    mapping = synthesised(tmp_path, """
+module fan (input clk, enable, input [79:0] d, output reg [79:0] q);
+  always @(posedge clk) if (enable) q <= d;
+endmodule
+""", "fan", default)
+    (gated,) = mapping.netlist.gated
+    pin = default.cells["DFF_X1"].pins["CK"].capacitance
+    assert mapping.netlist.loads[gated] == pytest.approx(80 * pin)
+    assert 80 * pin > LOADS * default.nand2_load
+    assert not any("fanout_" in instance.name for instance in mapping.netlist.instances)
+
+
 def test_without_a_buffer_nothing_is_added(tmp_path, monkeypatch):
     monkeypatch.setattr(Library, "buffers", [])
     library = Library.load()

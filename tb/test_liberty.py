@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from synth.boolean import Expression, states
-from synth.liberty import Adder, Library, LibraryError
+from synth.liberty import Adder, ClockGate, Library, LibraryError
 
 
 def gate(name, area, function, *, load=2, extra=""):
@@ -60,6 +60,30 @@ cell (PLUS) {{
 }}
 """
 
+#: Not in the library below, which tests get with it and without.
+GATE = """
+cell (GATE) {
+  area : 5;
+  cell_leakage_power : 4;
+  clock_gating_integrated_cell : "latch_posedge";
+  statetable ("K E", "L") { table : "L L : - : L, L H : - : H, H - : - : N"; }
+  pin (L) { direction : internal; internal_node : "L"; }
+  pin (K) { direction : input; clock_gate_clock_pin : true; capacitance : 3;
+    internal_power () { when : "!G"; power (scalar) { values ("2"); } }
+    internal_power () { when : "G"; power (scalar) { values ("1"); } } }
+  pin (E) { direction : input; clock_gate_enable_pin : true; capacitance : 1;
+    timing () { related_pin : "K"; timing_type : setup_rising;
+      rise_constraint (scalar) { values ("6"); }
+      fall_constraint (scalar) { values ("5"); } } }
+  pin (G) { direction : output; clock_gate_out_pin : true; state_function : "K L";
+    timing () { related_pin : "K"; timing_sense : positive_unate;
+      cell_rise (scalar) { values ("50"); } rise_transition (scalar) { values ("9"); }
+      cell_fall (scalar) { values ("50"); } fall_transition (scalar) { values ("9"); } }
+    internal_power () { related_pin : "K"; when : "E"; power (scalar) { values ("8"); } }
+    internal_power () { related_pin : "K"; when : "!E"; power (scalar) { values ("99"); } } }
+}
+"""
+
 #: Times in ps, capacitances in fF, energies in fJ, leakage in nW, 2 V.
 MINI = f"""
 library (mini) {{
@@ -73,6 +97,9 @@ library (mini) {{
   {gate("NOR", 2, "(A + B)'")} {gate("ODD2", 4, "A ^ B")} {FLOP} {ADDER}
 }}
 """
+
+#: The same with a clock gate.
+GATED = MINI.replace(ADDER, ADDER + GATE)
 
 
 @pytest.fixture
@@ -110,6 +137,25 @@ def test_cells_are_found_by_function(mini):
     assert mini.full_adder == Adder("PLUS", ("K", "L", "M"), "ODD", "MAJ")
     assert mini.half_adder is None
     assert (mini.buffer, mini.nand2_area, mini.nand2_load) == ("BUF", 2, 2)
+
+
+def test_clock_gates(tmp_path, default, mini):
+    """The smallest that needs a clock and an enable alone; its clock pin is one."""
+    assert default.clock_gate.name == "CLKGATE_X1"
+    assert default.clock_gate.clock_gate == ClockGate("CK", "E", "GCK")
+    assert default.clock_gate.pins["CK"].clock
+    assert default.clock_gate.sequential
+    assert not default.cells["CLKGATETST_X1"].clock_gate
+    assert mini.clock_gate is None
+    for name, text, wanted in (
+            ("one", GATED, "GATE"),
+            ("smaller", GATED.replace(GATE, GATE + GATE.replace("GATE", "LESS").replace(
+                "area : 5", "area : 4")), "LESS"),
+            ("unusable", GATED.replace("area : 5;", "area : 5; dont_use : true;"), None),
+            ("other", GATED.replace("latch_posedge", "latch_negedge"), None)):
+        (tmp_path / name).write_text(text)
+        found = Library.load(tmp_path / name).clock_gate
+        assert (found and found.name) == wanted
 
 
 def test_units(tmp_path):
@@ -181,6 +227,8 @@ def test_spellings(tmp_path, mini, respell):
     (MINI + MINI, "not one whole library group"),
     (MINI + "end", "syntax error in line 37: 'end'"),
     (MINI.replace("(A B)'", "(" * 9999), "recursion"),
+    (GATED.replace("clock_gate_enable_pin", "enable_pin"),
+     "clock_gate_enable_pin of cell GATE is missing"),
 ])
 def test_bad_file_is_one_line(tmp_path, text, message):
     path = tmp_path / "bad.lib"

@@ -7,7 +7,7 @@ from synth.liberty import Library
 from synth.mapping import Block, Memory, simulation_model, synthesise
 from synth.netlist import NetlistError
 from synth.timing import analyse
-from tb.test_liberty import MINI
+from tb.test_liberty import GATED, MINI
 
 FULL_ADDER = """
 module demo_full_adder (input a, b, c, output s, carry);
@@ -77,7 +77,7 @@ async2sync
 miter -equiv -make_assert -flatten gold gate miter
 hierarchy -top miter
 opt -full
-sat -verify -prove-asserts -tempinduct -seq 1 -maxsteps 8 miter
+sat -verify -prove-asserts -tempinduct -seq 1 -maxsteps 8 {start} miter
 """
 
 
@@ -86,10 +86,14 @@ def synthesised(folder, source, top, library, **options):
     return synthesise(folder / "source.v", top, library, folder / "map", **options)
 
 
-def prove(folder, mapping, edit=lambda text: text):
-    """Prove that the netlist does what the source says, for every input and state."""
+def prove(folder, mapping, edit=lambda text: text, *, start=""):
+    """Prove that the netlist does what the source says, for every input and state.
+
+    ``start`` is an option of ``sat``, for registers that keep what they held before.
+    """
     (folder / "model.v").write_text(edit(simulation_model(mapping)))
-    yosys.run(PROOF.format(gold=folder / "source.v", gate=folder / "model.v", top=mapping.top))
+    yosys.run(PROOF.format(gold=folder / "source.v", gate=folder / "model.v", top=mapping.top,
+                           start=start))
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +171,49 @@ def test_proof_can_fail(tmp_path, mini):
     mapping = synthesised(tmp_path, TREE, "demo", mini)
     with pytest.raises(yosys.YosysError):
         prove(tmp_path, mapping, lambda text: text.replace("^", "|", 1))
+
+
+ENABLES = """
+module half (input clk, enable, input [3:0] d, output reg [3:0] q);
+  always @(posedge clk) if (enable) q <= d;
+endmodule
+module demo (input clk, rst, enable, few, input [7:0] d, output [7:0] q, output reg [3:0] sum,
+             output reg [1:0] pair);
+  half low (clk, enable, d[3:0], q[3:0]);
+  half high (clk, enable, d[7:4], q[7:4]);
+  always @(posedge clk) begin
+    if (rst) sum <= 0; else if (enable) sum <= sum + d[3:0];
+    if (few) pair <= d[1:0];
+  end
+endmodule
+"""
+
+
+@pytest.mark.parametrize("flatten", [True, False])
+def test_clock_gates(tmp_path, default, flatten):
+    """One for each enable and block; few registers, or such as a reset sets too, go without."""
+    mapping = synthesised(tmp_path, ENABLES, "demo", default, flatten=flatten)
+    assert mapping.cells["CLKGATE_X1"] == (1 if flatten else 2)
+    behind = sum(instance.nets["CK"] in mapping.netlist.gated
+                 for instance in mapping.netlist.instances if instance.cell.register)
+    assert behind == 8
+    assert mapping.sequential_area == pytest.approx(
+        mapping.cells["DFF_X1"] * 4.522 + mapping.cells["CLKGATE_X1"] * 3.458)
+    assert mapping.area == pytest.approx(sum(block.area * block.instances
+                                             for block in mapping.blocks))
+    prove(tmp_path, mapping, start="-set-init-zero")
+    with pytest.raises(yosys.YosysError):
+        prove(tmp_path, mapping, lambda text: text.replace(") if (", ") if (~", 1),
+              start="-set-init-zero")
+
+
+@pytest.mark.parametrize(("text", "count"), [(MINI, 0), (GATED, 2)])
+def test_enables_in_any_library(tmp_path, text, count):
+    (tmp_path / "some.lib").write_text(text)
+    mapping = synthesised(tmp_path, ENABLES, "demo", Library.load(tmp_path / "some.lib"),
+                          flatten=False)
+    assert mapping.cells["GATE"] == count
+    prove(tmp_path, mapping, start="-set-init-zero")
 
 
 @pytest.mark.parametrize("flatten", [True, False])

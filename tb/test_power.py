@@ -10,7 +10,7 @@ from synth.netlist import Instance, Netlist, NetlistError
 from synth.power import Activity, estimate
 from synth.timing import analyse
 from tb import runner
-from tb.test_liberty import MINI
+from tb.test_liberty import GATED, MINI
 
 PORTS = {"clk": ("input", [2]), "x": ("input", [3]), "y": ("output", [9])}
 
@@ -30,6 +30,17 @@ async def drive(dut):
         if SETTINGS["stimulus"] != "zero":
             dut.a.value = randrange(16)
             dut.b.value = 5 if SETTINGS["stimulus"] == "constant" else randrange(16)
+"""
+
+#: Products of operands that are kept while there are no others.
+HELD = """
+module times (input clk, enable, input [3:0] a, b, output reg [7:0] y);
+  reg [3:0] ar, br;
+  always @(posedge clk) begin
+    if (enable) begin ar <= a; br <= b; end
+    y <= ar * br;
+  end
+endmodule
 """
 
 MULTIPLIER = """
@@ -104,6 +115,25 @@ def test_complement_is_no_second_state():
     energies = [table(0, 0) for energy in cell.pins["CK"].energies for table in energy.edges]
     assert power.kinds["clock"].internal == pytest.approx(sum(energies) / 4)
     assert power.kinds["clock"].internal == pytest.approx(7.2, abs=0.4)
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 1])
+def test_clock_gate(tmp_path, share):
+    (tmp_path / "gated.lib").write_text(GATED)
+    cells = Library.load(tmp_path / "gated.lib").cells
+    power = estimated(Library.load(tmp_path / "gated.lib"), [
+        Instance("gate", cells["GATE"], {"K": 2, "E": 3, "G": 4}, {}),
+        Instance("r", cells["FLOP"], {"C": 4, "D": 5, "Q": 9}, {})],
+        {2: (0.5, 200), 3: (share, 0), 4: (share / 2, 200 * share), 5: (0, 0), 9: (0, 0)})
+    # The clock charges the gate's pin, 3 fF, in each cycle; G the register's, 2 fF, at its edges.
+    clock = power.kinds["clock"]
+    assert clock.switching == pytest.approx((3 + 2 * share) * 2**2)
+    # G is one while the clock and the enable are; its edges are those of cycles with the enable.
+    pin = 2 * (2 * (1 - share / 2) + 1 * share / 2)
+    assert clock.internal == pytest.approx(pin + share * (2 * 8 + 3))
+    assert clock.leakage == pytest.approx(4)
+    assert power.kinds["sequential"].dynamic == power.kinds["combinational"].dynamic == 0
+    assert power.kinds["sequential"].leakage == pytest.approx(5)
 
 
 def test_errors(mini, tmp_path):

@@ -9,9 +9,11 @@ from golden.formats import FORMATS
 from golden.rivals import RIVALS, RivalParameters, dequantise, dot, fma
 from hdl.export import export, verilog
 from hdl.rivals.block import rival
+from scripts.activity import rival_activity
+from scripts.operands import KINDS
 from synth.liberty import Library
 from synth.mapping import simulation_model, synthesise
-from tb.runner import simulate
+from tb.runner import SimulationError, simulate
 
 FP16, FP32 = FORMATS["fp16"], FORMATS["fp32"]
 TILE = {"tile_rows": 2, "tile_columns": 3}
@@ -67,11 +69,15 @@ def test_given_operands(parameters, tmp_path):
                     parameters=p.to_dict(), operands=str(tmp_path / "operands.npz")) == 1
 
 
+def mapped(parameters, folder):
+    """Rival mapped to cells."""
+    block = rival(parameters)
+    return synthesise(export(block, folder), block.module, Library.load(), folder, flatten=False)
+
+
 def netlist(parameters, folder):
     """Verilog of the mapped netlist."""
-    block = rival(parameters)
-    return simulation_model(synthesise(export(block, folder), block.module, Library.load(), folder,
-                                       flatten=False))
+    return simulation_model(mapped(parameters, folder))
 
 
 def test_netlist_of_the_element(tmp_path):
@@ -82,6 +88,26 @@ def test_netlist_of_the_element(tmp_path):
 @pytest.mark.parametrize("parameters", SMALL[1:], ids=lambda parameters: parameters.name)
 def test_netlists(parameters, tmp_path):
     check(parameters, 5000, netlist(parameters, tmp_path))
+
+
+@pytest.mark.parametrize(("parameters", "kinds"), [
+    (RIVALS["int8_pe"], ["fixture", "random"]),
+    (SMALL[3].replace(name="four", lanes=4, tile_rows=2, tile_columns=1), ["fixture"]),
+    (SMALL[4].replace(name="one", tile_rows=1, tile_columns=1, group=16), ["fixture"]),
+    *(pytest.param(each, list(KINDS), marks=pytest.mark.full)
+      for each in (RIVALS["int8_pe_shadow"], *SMALL)),
+], ids=lambda each: getattr(each, "name", None))
+def test_sums_of_the_bench_are_checked(parameters, kinds, tmp_path, monkeypatch):
+    """On operands of layers, whose switching is measured."""
+    mapping = mapped(parameters, tmp_path)
+    for kind in kinds:
+        activity = rival_activity(mapping, parameters, kind, streams=2)
+        clock, = mapping.netlist.ports["clk"][1]
+        # Whole passes through the layer's K.
+        assert activity.toggles[clock] % (2 * 2 * 384 // parameters.lanes) == 0
+    monkeypatch.setattr("scripts.activity.dot", lambda *operands: dot(*operands) ^ 1)
+    with pytest.raises(SimulationError, match=r"^Netlist of mixpe_\w+ is wrong in cycle \d"):
+        rival_activity(mapping, parameters, kinds[0], streams=2)
 
 
 def halves(codes):

@@ -7,8 +7,20 @@ import pytest
 
 from golden.parameters import SETS, ArrayParameters
 from hdl.export import export
+from hdl.foot import Foot
+from hdl.rescale import Rescale
+from hdl.row_sum import RowSum
 from scripts import synth
-from scripts.activity import bits, dequantiser_activity, tile_activity
+from scripts.activity import (
+    _by_group,
+    bits,
+    dequantiser_activity,
+    foot_activity,
+    rescale_activity,
+    row_sum_activity,
+    tile_activity,
+)
+from scripts.operands import WIDE, cycles, warm_up
 from synth.liberty import Library
 from synth.mapping import simulation_model, synthesise
 from synth.netlist import Instance, Netlist, NetlistError
@@ -16,7 +28,7 @@ from synth.power import Activity
 from synth.simulation import simulate
 from tb import runner
 from tb.column import Column
-from tb.test_power import MULTIPLIER
+from tb.test_power import HELD, MULTIPLIER
 
 CYCLES = 200
 
@@ -29,8 +41,10 @@ from tb.settings import SETTINGS
 @cocotb.test()
 async def drive(dut):
     cocotb.start_soon(Clock(dut.clk, 2, unit="ns").start(start_high=False))
-    for a, b in zip(SETTINGS["a"], SETTINGS["b"]):
+    for a, b, enable in zip(SETTINGS["a"], SETTINGS["b"], SETTINGS["enable"]):
         dut.a.value, dut.b.value = a, b
+        if hasattr(dut, "enable"):
+            dut.enable.value = enable
         await RisingEdge(dut.clk)
 """
 
@@ -38,12 +52,24 @@ async def drive(dut):
 ELEMENT = ArrayParameters(name="element", lanes=2, tile_rows=1, tile_columns=1, group=8)
 COLUMN  = ArrayParameters(name="column", lanes=8, tile_rows=4, tile_columns=1, group=32)
 
+#: Two columns that weights of 8 bits share.
+PAIR = COLUMN.replace(name="pair", tile_columns=2, wide=True, x_scale="fp16")
+
 
 @pytest.fixture(scope="module")
 def multiplier(tmp_path_factory):
     folder = tmp_path_factory.mktemp("multiplier")
     (folder / "times.v").write_text(MULTIPLIER)
     return synthesise(folder / "times.v", "times", Library.load(), folder / "map")
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("held")
+    (folder / "times.v").write_text(HELD)
+    mapping = synthesise(folder / "times.v", "times", Library.load(), folder / "map")
+    assert mapping.cells["CLKGATE_X1"] == 1
+    return mapping
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +90,20 @@ def test_products_of_all_streams(multiplier):
         assert activity.high[net] == pytest.approx(codes[1:].mean())
 
 
+def test_registers_behind_a_clock_gate_wait(held):
+    a, b, enable = np.random.default_rng(1).integers(0, 16, (3, CYCLES, 7))
+    enable = enable % 4 == 0
+    enable[0] = True
+    outputs, activity = simulate(held.netlist, {
+        "a": bits(a, 4), "b": bits(b, 4), "enable": enable[..., None]}, measured=CYCLES - 10)
+    taken = np.maximum.accumulate(np.where(enable, np.arange(CYCLES)[:, None], 0))
+    products = np.take_along_axis(a * b, taken, axis=0)
+    np.testing.assert_array_equal(outputs["y"][2:], bits(products, 8)[:-2])
+    (gated,) = held.netlist.gated
+    assert activity.toggles[gated] == 2 * np.count_nonzero(enable[10:])
+    assert activity.high[gated] == pytest.approx(enable[10:].mean() / 2)
+
+
 def test_constants_and_complements():
     cells = Library.load().cells
     ports = {"clk": ("input", [2]), "x": ("input", [3]), "y": ("output", [9, 10, "1", "0"])}
@@ -80,15 +120,19 @@ def test_constants_and_complements():
     assert activity.toggles[3] == np.count_nonzero(np.diff(x, axis=0))
 
 
-def test_same_edges_as_verilator(multiplier, tmp_path, monkeypatch):
+@pytest.mark.parametrize("design", ["multiplier", "held"])
+def test_same_edges_as_verilator(design, request, tmp_path, monkeypatch):
+    mapping = request.getfixturevalue(design)
     (tmp_path / "bench_given.py").write_text(BENCH)
     monkeypatch.syspath_prepend(tmp_path)
-    a, b = np.random.default_rng(1).integers(0, 16, (2, CYCLES, 1))
-    folder = runner.build(simulation_model(multiplier), "times", activity=True)
+    a, b, enable = np.random.default_rng(1).integers(0, 16, (3, CYCLES, 1))
+    enable = (enable % 4 == 0).astype(int)
+    folder = runner.build(simulation_model(mapping), "times", activity=True)
     runner.run(folder, "times", "bench_given", activity=tmp_path / "given.saif", seed=1,
-               a=a.ravel().tolist(), b=b.ravel().tolist())
+               a=a.ravel().tolist(), b=b.ravel().tolist(), enable=enable.ravel().tolist())
     wanted = Activity.load(tmp_path / "given.saif")
-    _, actual = simulate(multiplier.netlist, {"a": bits(a, 4), "b": bits(b, 4)}, measured=CYCLES)
+    inputs = {"a": bits(a, 4), "b": bits(b, 4), "enable": bits(enable, 1)}
+    _, actual = simulate(mapping.netlist, inputs, measured=CYCLES)
     assert actual.toggles.keys() == wanted.toggles.keys()
     for net, edges in wanted.toggles.items():
         # Registers start at random in both, and the run ends in the middle of a cycle.
@@ -100,7 +144,7 @@ def test_same_edges_as_verilator(multiplier, tmp_path, monkeypatch):
 def test_sums_of_a_tile_are_checked(element, kind):
     activity = tile_activity(element, ELEMENT, kind, streams=2)
     clock, = element.netlist.ports["clk"][1]
-    assert activity.toggles[clock] == 2 * 2 * 64
+    assert activity.toggles[clock] == 2 * 2 * (cycles(ELEMENT) - warm_up(ELEMENT))
 
 
 def test_a_wrong_tile_is_found(element, tmp_path):
@@ -134,6 +178,48 @@ def test_accumulators_of_a_dequantiser_are_checked(parameters, tmp_path, monkeyp
         np.zeros(taken.sum.shape, dtype=np.uint32)))
     with pytest.raises(runner.SimulationError):
         dequantiser_activity(mapping, parameters, "heavy", streams=2)
+
+
+def mapped(block, folder):
+    """Block mapped to cells."""
+    return synthesise(export(block, folder), block.module, Library.load(), folder, flatten=False)
+
+
+@pytest.mark.parametrize(("parameters", "kinds"), [
+    (PAIR, [WIDE]),
+    *(pytest.param(each, ["heavy", "random"], marks=pytest.mark.full) for each in (
+        PAIR, PAIR.baseline(), PAIR.replace(name="zeros", wide=False, x_scale="token", x_zero=True),
+        SETS["w4a16_aligned"].replace(tile_columns=2), SETS["edge"])),
+], ids=lambda each: getattr(each, "name", None))
+def test_accumulators_of_a_foot_are_checked(parameters, kinds, tmp_path, monkeypatch):
+    mapping = mapped(Foot(parameters), tmp_path)
+    monkeypatch.setattr("scripts.activity.OUTPUTS", 2)
+    for kind in kinds:
+        foot_activity(mapping, parameters, kind, streams=2)
+    monkeypatch.setattr("scripts.activity._accumulators", lambda p, taken: (
+        np.ones(taken.sum.shape, dtype=np.uint32)))
+    with pytest.raises(runner.SimulationError):
+        foot_activity(mapping, parameters, kinds[0], streams=2)
+
+
+@pytest.mark.parametrize("parameters", [
+    COLUMN, pytest.param(SETS["w4a16_aligned"], marks=pytest.mark.full),
+], ids=lambda parameters: parameters.name)
+def test_sums_of_rows_are_checked(parameters, tmp_path, monkeypatch):
+    mapping = mapped(RowSum(parameters), tmp_path)
+    row_sum_activity(mapping, parameters, "gaussian", streams=2)
+    monkeypatch.setattr("scripts.activity._by_group", lambda values, beats: (
+        _by_group(values, beats) + 1))
+    with pytest.raises(runner.SimulationError):
+        row_sum_activity(mapping, parameters, "gaussian", streams=2)
+
+
+def test_outputs_of_a_lane_are_checked(tmp_path):
+    mapping = mapped(Rescale(COLUMN), tmp_path)
+    rescale_activity(mapping, COLUMN, "heavy", streams=32)
+    wrong = COLUMN.replace(y="bf16")
+    with pytest.raises(runner.SimulationError):
+        rescale_activity(mapping, wrong, "heavy", streams=32)
 
 
 def test_refusals(multiplier):

@@ -8,7 +8,7 @@ import pytest
 from golden.softmax_parameters import SOFTMAX_SETS
 from hdl.softmax.core import Softmax
 from hdl.softmax.exact import ExactSoftmax
-from scripts import netlist_sim, sizes, softmax_synth, synth
+from scripts import netlist_sim, reports, sizes, softmax_synth, synth
 from scripts.mixpe import cli
 from scripts.synth import library_of
 from synth.mapping import simulation_model, synthesise
@@ -105,21 +105,17 @@ def test_table_of_sizes_takes_a_report_of_these_units(measured, tmp_path, monkey
     _, report = measured
     made = []
     monkeypatch.setattr(softmax_synth, "main", lambda parameters, *_: (
-        made.append(parameters.name), (tmp_path / "small.json").write_text(json.dumps(report))))
-    monkeypatch.setattr(sizes, "MEASURED", [])
-    monkeypatch.setattr(sizes, "table", lambda reports: "")
-    monkeypatch.setattr(sizes, "MEASURED_SOFTMAX", [SMALL])
-    readme = tmp_path / "README.md"
-    readme.write_text(f"{sizes.BEGIN}old\n{sizes.END}")
+        made.append(parameters.name), path.write_text(json.dumps(report))))
+    path = tmp_path / "synth" / "small.json"
+    path.parent.mkdir()
     ours, exact = report["units"]
     for units, expected in (([ours, exact], 0), ([ours, exact | {"verilog_sha256": "0"}], 1),
                             ([ours | {"fj_per_element": None}, exact], 1)):
-        (tmp_path / "small.json").write_text(json.dumps(report | {"units": units}))
+        path.write_text(json.dumps(report | {"units": units}))
         made.clear()
-        sizes.main(readme, tmp_path)
+        found = reports.softmax_report(SMALL, None, tmp_path)
         assert len(made) == expected
-    text = readme.read_text()
-    assert "old" not in text
+    text = sizes.softmax_table(found)
     assert re.findall(r"^\| (\w+) \| 2 \|", text, re.MULTILINE) == ["small", "small_exact"]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from golden.parameters import SETS
 from scripts import netlist_sim, synth
-from scripts.operands import KINDS
+from scripts.operands import KINDS, PARTIAL, STALL
 from synth.mapping import simulation_model
 from tb import runner
 
@@ -44,7 +44,7 @@ def check_tiles(report):
         for kind, energy in energies.items():
             assert sum(tile["parts_fj_per_mac"][kind].values()) == pytest.approx(energy)
         assert sum(tile["parts_gates_per_mac"].values()) == pytest.approx(tile["gates_per_mac"])
-        assert tile["parts_fj_per_mac"].keys() == energies.keys() == KINDS.keys()
+        assert tile["parts_fj_per_mac"].keys() == energies.keys() == (KINDS | PARTIAL).keys()
         assert set(tile["parts_fj_per_mac"]["zero"]) == set(synth.PARTS)
 
 
@@ -54,6 +54,9 @@ def check_order(energies):
     assert 0 < energies["zero"] < 0.9 * energies["constant"]
     assert energies["constant"] < 0.8 * min(layers)
     assert max(layers) < energies["random"]
+    assert energies["zero"] < energies["idle"] < energies["fixture"]
+    stalled = (STALL * energies["stall"] - energies["fixture"]) / (STALL - 1)
+    assert 0 < stalled < 0.1 * energies["fixture"]
 
 
 @pytest.mark.full

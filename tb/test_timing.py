@@ -5,7 +5,7 @@ import pytest
 from synth.liberty import Library
 from synth.netlist import Instance, Netlist, NetlistError
 from synth.timing import analyse
-from tb.test_liberty import MINI
+from tb.test_liberty import GATED, MINI
 
 
 @pytest.fixture
@@ -70,6 +70,27 @@ def test_loop_and_falling_edge(mini, tmp_path):
     (tmp_path / "falling.lib").write_text(MINI.replace("rising_edge", "falling_edge"))
     with pytest.raises(NetlistError, match="Register from must launch on the rising edge"):
         analyse(netlist(Library.load(tmp_path / "falling.lib"), PORTS, LAUNCH))
+
+
+def test_clock_gate(tmp_path):
+    """An enable is set up as data is; behind the gate a register launches at once."""
+    (tmp_path / "gated.lib").write_text(GATED)
+    library = Library.load(tmp_path / "gated.lib")
+    timing = analyse(netlist(library, PORTS, LAUNCH,
+                             ("gate", "GATE", {"K": 2, "E": 4, "G": 5}),
+                             ("to", "FLOP", {"C": 5, "D": 3, "Q": 9})))
+    # Q drives the enable (1 fF): 10 + 2; a fall is set up in 5, a rise in 6.
+    path = timing.paths["register", "register"]
+    assert path.endpoint == "gate.E"
+    assert path.delay == pytest.approx(0.012 + 0.006)
+    assert timing.paths["register", "output"].delay == pytest.approx(0.010)
+    assert timing.paths["input", "register"].delay == pytest.approx(0.008)
+    assert ("input", "output") not in timing.paths
+    assert timing.slews[5] == (0.0, 0.0)
+    twice = netlist(library, PORTS, ("one", "GATE", {"K": 2, "E": 3, "G": 4}),
+                    ("two", "GATE", {"K": 4, "E": 3, "G": 5}))
+    with pytest.raises(NetlistError, match=r"^Clock gate two must take a clock that"):
+        analyse(twice)
 
 
 def test_default_library():

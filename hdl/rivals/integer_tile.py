@@ -74,6 +74,7 @@ class IntegerTile(Block):
             ]
         m.d.comb += [Value.cast(getattr(tile, port)).eq(getattr(self, port))
                      for port in ("x_i", "last_i", "drain_i")]
+        m.d.comb += [tile.enable_i.eq(1), tile.move_i.eq(1)]
         m.d.comb += [Value.cast(getattr(self, port)).eq(getattr(tile, port))
                      for port in ("x_o", "w_o", "last_o", "drain_o")]
 
