@@ -264,13 +264,13 @@ class _Items:
         """First cycle in which a block's first item can be used; others follow at full rate."""
         return self.came[block][0] + _CHANNEL
 
-    def use(self, before: int, tile: _Tile, *, once: bool) -> None:
-        """Use the next block for the last time, which with ``once`` is also the first.
+    def use(self, before: int, tile: _Tile) -> None:
+        """Use the next block for the last time.
 
-        ``before`` is the cycle in which the item before the block's first was used.
+        ``before`` is the cycle in which the item before the block's first was used. That the item
+        had not come by then need not be looked at: what takes its place comes later anyway.
         """
-        came = self.came[len(self._used)][0] + 1 if once else -1
-        self._used.append((max(before, came), tile))
+        self._used.append((before, tile))
 
     def freed(self, number: int) -> int:
         """Cycle of an item's last reading: that in which the one before is used."""
@@ -482,9 +482,9 @@ class _Engine:
         end, operand = self._end, self._operand
         tile = self._compute(c, wide=pass_ < c.wide_passes, x_ready=x_ready, t_ready=t_ready)
         if pass_ == c.passes - 1 and not self._alone:
-            x.use(operand, tile, once=pass_ == 0)
+            x.use(operand, tile)
             if self._p.x_groups:
-                t.use(end, tile, once=pass_ == 0)
+                t.use(end, tile)
         return tile
 
     def _compute(self, c: _Command, *, wide: bool, x_ready: int = -1, t_ready: int = -1) -> _Tile:
