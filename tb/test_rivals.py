@@ -185,6 +185,17 @@ def test_dot_is_in_order():
     assert dot(RIVALS["int8_pe"], [[0x80, 2]], [[0x80], [0xff]]).tolist() == [[128 * 128 - 2]]
 
 
+@pytest.mark.parametrize("name", ["fp16_fma", "fp16_fma_fp32"])
+@pytest.mark.parametrize("mask", [0xffff, 0xbfff, 0x87ff], ids=["any", "small", "subnormal"])
+def test_dot_is_a_chain_of_fused_multiply_adds(name, mask):
+    p, rng = RIVALS[name], np.random.default_rng(4)
+    x, w = (rng.integers(0, 1 << 16, shape) & mask for shape in ((2, 9, 12), (2, 12, 10)))
+    acc = np.zeros((2, 9, 10), dtype=np.int64)
+    for k in range(12):
+        acc = fma(x[..., k, None], w[..., k, None, :], acc, p.acc_format)
+    np.testing.assert_array_equal(dot(p, x, w), acc)
+
+
 def test_a_sum_has_a_length():
     x = np.zeros((1, 129), dtype=np.int64)
     with pytest.raises(ValueError, match=r"^K must be at most 128, not 129$"):
