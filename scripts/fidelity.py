@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ from scripts.checkpoint import CheckpointError
 from scripts.console import console, progress
 from scripts.files import write
 
-__all__ = ["BEGIN", "END", "Amount", "main", "report_of", "tables"]
+__all__ = ["BEGIN", "END", "Amount", "main", "report_of", "sources_digest", "tables"]
 
 #: Lines of a page between which its tables stand.
 BEGIN, END = "<!-- fidelity: begin -->\n", "<!-- fidelity: end -->\n"
@@ -142,7 +143,7 @@ def report_of(path: Path | None, chosen: str | None, seed: int, workers: int,
     noises = {(kind, k): [found["layer", kind, k, i] for i in range(count)]
               for kind in WEIGHT_KINDS for k, count in amount.layers.items()}
     return {
-        "seed": seed,
+        "seed": seed, "sources_sha256": sources_digest(),
         "schemes": [{**asdict(scheme), "weight_bits": round(scheme.weight_bits, 4)}
                     for scheme in SCHEMES.values()],
         "synthetic": [_synthetic(kind, k, each, amount) for (kind, k), each in noises.items()],
@@ -152,6 +153,12 @@ def report_of(path: Path | None, chosen: str | None, seed: int, workers: int,
         "selection": [_selected(found["selection",], share, seed, amount) for share in SHARES],
         "layers": layers,
     }
+
+
+def sources_digest() -> str:
+    """SHA-256 of golden's sources, on which alone a report without files depends, hexadecimal."""
+    paths = sorted((Path(__file__).parent.parent / "golden").glob("*.py"))
+    return sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def _jobs(seed: int, amount: Amount) -> dict[tuple, tuple]:

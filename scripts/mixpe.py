@@ -42,8 +42,21 @@ class _Assignment(click.ParamType):
     def convert(self, value, param, ctx) -> tuple[str, str]:
         name, equals, text = value.partition("=")
         if not (name.isidentifier() and equals):
-            self.fail(f"{value!r} must be NAME=VALUE", param, ctx)
+            self.fail(f"{value!r} must be {self.name}", param, ctx)
         return name, text
+
+
+class _Number(_Assignment):
+    """A name and its number."""
+
+    name = "NAME=NUMBER"
+
+    def convert(self, value, param, ctx) -> tuple[str, float]:
+        name, text = super().convert(value, param, ctx)
+        try:
+            return name, float(text)
+        except ValueError:
+            self.fail(f"{value!r} must be NAME=NUMBER", param, ctx)
 
 
 def set_option(*units: str, registers: bool = False, default: str = "edge"):
@@ -233,6 +246,32 @@ def fidelity(checkpoint, layer, seed, workers, page, output):
         raise click.UsageError("Option '--page' must be given without --checkpoint")
     from scripts import fidelity
     fidelity.main(checkpoint, layer, seed, workers, output, page)
+
+
+@cli.command()
+@click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
+              help="Cell library; NanGate 45 nm if absent.")
+@click.option("--constant", "changes", type=_Number(), multiple=True,
+              help="Another value of what is not measured, such as bandwidth=128; repeatable.")
+@click.option("--checkpoint", "-c", type=click.Path(path_type=Path),
+              help="Checkpoint whose weights' noise is measured too, as `mixpe fidelity` does.")
+@click.option("--layer", "-l", help="Layer of the checkpoint; needed if it has more than four.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
+              help="Seed of everything that is made.")
+@click.option("--workers", "-j", type=click.IntRange(1, 1024), default=2, show_default=True,
+              help="Processes.")
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+              help="Page whose tables and figures are renewed.")
+@output_option("build")
+def claims(liberty, changes, checkpoint, layer, seed, workers, page, output):
+    """Compare layers of models on machines of equal area, beside what the papers claim.
+
+    What bench, synth and fidelity have left below the folder is taken, and made if need be.
+    """
+    if layer is not None and checkpoint is None:
+        raise click.UsageError("Option '--checkpoint' must be given for --layer")
+    from scripts import claims
+    claims.main(liberty, dict(changes), checkpoint, layer, workers, seed, page, output)
 
 
 @cli.command("netlist-sim")

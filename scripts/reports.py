@@ -5,12 +5,12 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from golden.softmax_parameters import SoftmaxParameters
-from scripts import bench, softmax_synth
+from scripts import bench, fidelity, softmax_synth
 from scripts.designs import designs
 from scripts.synth import flow_digest, library_of, tools
 from synth.liberty import Library
 
-__all__ = ["bench_report", "softmax_report"]
+__all__ = ["bench_report", "fidelity_report", "softmax_report"]
 
 
 def bench_report(liberty: Path | None, output: Path, workers: int,
@@ -67,3 +67,18 @@ def _usable(report: dict, parameters: SoftmaxParameters) -> bool:
                and unit["verilog_sha256"] == digest(softmax_synth.core(each))
                for unit, each in zip(report["units"], (parameters, parameters.baseline()),
                                      strict=True))
+
+
+def fidelity_report(checkpoint: Path | None, layer: str | None, seed: int, workers: int,
+                    output: Path) -> dict:
+    """Report of ``mixpe fidelity`` below ``output``; made anew if there is a checkpoint."""
+    path = output / "fidelity.json"
+    if checkpoint is None:
+        try:
+            report = json.loads(path.read_text())
+            if (report["seed"], report["layers"], report["sources_sha256"]) == (
+                    seed, [], fidelity.sources_digest()):
+                return report
+        except (OSError, ValueError, KeyError):
+            pass
+    return fidelity.main(checkpoint, layer, seed, workers, output, None)
