@@ -356,8 +356,8 @@ import re
 import hdl.export
 right = hdl.export.verilog
 def wrong(block):
-    start = r"(assign accumulator = \\w+ \\? )32'd0"
-    text, count = re.subn(start, r"\\g<1>32'h3f800000", right(block))
+    start = r"(assign acc = \\w+ \\? )64'h0{16}"
+    text, count = re.subn(start, r"\\g<1>64'h3f8000003f800000", right(block))
     assert count == 1
     return text
 hdl.export.verilog = wrong
