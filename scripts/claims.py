@@ -30,11 +30,17 @@ PAPER_PHASE = PHASES[0].name
 #: Longest prefill, with which targets are compared.
 PREFILL = PHASES[2].name
 
+#: Decoding of one sequence.
+DECODE = PHASES[3].name
+
+#: Model whose layers the page shows one by one.
+SHOWN = "Llama-3.1-8B"
+
 #: Synthetic weights whose noise counts.
 WEIGHTS = "heavy"
 
 #: Plots that the page shows.
-FIGURES = ("speed", "break_even", "design_space", "roofline_llama_3_1_8b")
+FIGURES = ("speed", "shares", "break_even", "design_space", "roofline_llama_3_1_8b")
 
 MARKERS = "<!-- claims: begin -->\n", "<!-- claims: end -->\n"
 
@@ -150,7 +156,7 @@ def report_of(found: list[Machine], softmax: dict, noise: dict) -> dict:
     names = [machine.kind.name for machine in found]
     means = {name: _means(costs, name) for name in names}
     return {
-        "baseline": BASELINE,
+        "baseline": BASELINE, "shown": [SHOWN, PREFILL],
         "constants": {name: asdict(value) for name, value in found[0].constants.items()},
         "models": {name: asdict(model) for name, model in MODELS.items()},
         "machines": [_machine(machine) for machine in found],
@@ -263,10 +269,9 @@ def _claims(found: list[Machine], costs: dict, softmax: dict, noise: dict) -> li
     four = "as above, the four models and 64 tokens of the simulator"
     designs = {each["name"]: each["efficiency"] for each in _design_space(found, noise)}
     exaq, exact = softmax["units"]
-    decode = PHASES[3].name
-    bound = _mean(costs[w4a8, model, decode]["linear"].memory
-                  / costs[w4a8, model, decode]["linear"].time
-                  for model in MODELS if (w4a8, model, decode) in costs)
+    bound = _mean(costs[w4a8, model, DECODE]["linear"].memory
+                  / costs[w4a8, model, DECODE]["linear"].time
+                  for model in MODELS if (w4a8, model, DECODE) in costs)
     return [
         Claim("speed, MixPE W4A8 over INT8, prefill of 2,048", "2.6",
               f"{_MIXPE}, abstract, over accelerators that it does not name",
@@ -332,10 +337,10 @@ def _claims(found: list[Machine], costs: dict, softmax: dict, noise: dict) -> li
               100 * bound, "%", None, "memory traffic at full bandwidth over the time",
               "what is left is the latency of the first word"),
         Claim("speed, MixPE W4A8 over INT8 by pair sums, decoding alone", "", "",
-              speed(w4a8, "INT8, pair sums", decode), "x", None, area,
+              speed(w4a8, "INT8, pair sums", DECODE), "x", None, area,
               "both wait for the memory: the ratio of the bits of a weight"),
         Claim("speed, MixPE W4A8 over INT8, decoding alone", "", "",
-              speed(w4a8, BASELINE, decode), "x", None, area,
+              speed(w4a8, BASELINE, DECODE), "x", None, area,
               "more than that, for an array of INT8 elements uses one row and does not even keep "
               "up with the memory"),
     ]
@@ -368,11 +373,42 @@ def tables(report: dict) -> str:
         + machine_rows
         + _phase_table(report, phases, "speed", "Speed of linear layers")
         + _phase_table(report, phases, "efficiency", "Products per energy of linear layers")
+        + _layer_table(report, phases) + _share_table(report)
         + "\n### Constants\n\n| constant | value | source |\n|---|--:|---|\n" + constant_rows
         + "\n### Models\n\n| model | layers | features | heads / of keys | inner features | "
         "experts | source |\n|---|--:|--:|--:|--:|--:|---|\n" + model_rows
         + f"\nLeft out: {report['left_out']}. Library {report['library']['name']}; "
         + ", ".join(f"{tool} {number}" for tool, number in report["tools"].items()) + ".\n")
+
+
+def _layer_table(report: dict, phases: list[str]) -> str:
+    """Time, utilisation and bound of the linear layers of the model that the page shows."""
+    runs = {(run["machine"], run["phase"]): run["linear"] for run in report["runs"]
+            if run["model"] == SHOWN}
+
+    def cell(run: dict) -> str:
+        return f"{run['time_ns'] / 1e6:.2f}, {100 * run['utilisation']:.0f} %, {run['bound']}"
+
+    rows = "".join(
+        f"| {each['name']} | "
+        + " | ".join(cell(runs[each["name"], phase]) for phase in phases) + " |\n"
+        for each in report["machines"])
+    return (f"\n### {SHOWN}, a layer's linear part\n\nTime in ms, utilisation, and what takes "
+            f"longer.\n\n| machine | {' | '.join(phases)} |\n|---|{'--:|' * len(phases)}\n{rows}")
+
+
+def _share_table(report: dict) -> str:
+    """Shares of the energy of the model that the page shows, in prefill and in decoding."""
+    runs = [run for run in report["runs"]
+            if run["model"] == SHOWN and run["phase"] in (PREFILL, DECODE)]
+    parts = list(runs[0]["linear"]["energy_pj"])
+    rows = "".join(
+        f"| {run['machine']} | {run['phase']} | {1e3 * energy['total_pj'] / energy['macs']:,.0f} | "
+        + " | ".join(f"{100 * energy['energy_pj'][part] / energy['total_pj']:.0f} %"
+                     for part in parts) + " |\n"
+        for run in runs for energy in (run["linear"],))
+    return (f"\n### {SHOWN}, shares of energy\n\n| machine | phase | fJ per product | "
+            f"{' | '.join(parts)} |\n|---|---|--:|{'--:|' * len(parts)}\n{rows}")
 
 
 def _phase_table(report: dict, phases: list[str], quantity: str, title: str) -> str:

@@ -21,7 +21,7 @@ def main(report: dict, output: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
     output.mkdir(parents=True, exist_ok=True)
-    plots = {"speed": _speed, "energy": _energy, "break_even": _break_even,
+    plots = {"speed": _speed, "energy": _energy, "shares": _shares, "break_even": _break_even,
              "design_space": _design_space}
     plots |= {f"roofline_{_slug(model)}": lambda axes, report, model=model: _roofline(
         axes, report, model) for model in report["models"]}
@@ -76,6 +76,20 @@ def _energy(axes, report: dict) -> None:
     """Work for an energy over that of the INT8 array."""
     _bars(axes, report, "efficiency", f"products per energy, memory included, "
                                       f"{report['baseline']} = 1")
+
+
+def _shares(axes, report: dict) -> None:
+    """Energy of a product by what draws it."""
+    runs = [run for run in report["runs"] if (run["model"], run["phase"]) == tuple(report["shown"])]
+    left = [0.0] * len(runs)
+    names = [run["machine"] for run in runs]
+    for part in runs[0]["linear"]["energy_pj"]:
+        widths = [1e3 * run["linear"]["energy_pj"][part] / run["linear"]["macs"] for run in runs]
+        axes.barh(names, widths, left=left, label=part)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.set(xlabel="fJ per product", title=", ".join(report["shown"]))
+    _legend(axes)
 
 
 def _roofline(axes, report: dict, model: str) -> None:
