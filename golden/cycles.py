@@ -403,9 +403,6 @@ class _Engine:
     """
 
     def __init__(self, p: ArrayParameters, *, alone: bool):
-        if p.sx_depth < 2:
-            raise ValueError(f"Parameter x_depth must be at least {2 * p.least_beats} for the "
-                             f"cycles of an array of one row, not {p.x_depth}")
         self._p, self._alone = p, alone
         self._drained = p.mesh_rows + p.mesh_columns + p.band_rows + p.dequantise_latency + 1
         self._read = self._offered = -1           # when the last shape was read, and admitted

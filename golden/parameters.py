@@ -404,7 +404,7 @@ class ArrayParameters(BaseParameters):
     @property
     def t_depth(self) -> int:
         """Groups of blocks of rows that the engine buffers, as many as ``x_depth`` may have."""
-        return self.x_depth // self.least_beats
+        return max(2, self.x_depth // self.least_beats)
 
     @property
     def s_depth(self) -> int:

@@ -101,6 +101,16 @@ def test_engine(parameters):
                     runs=[[vars(shape) for shape in shapes] for shapes in runs]) == 1
 
 
+@pytest.mark.full
+def test_engine_that_holds_a_single_group():
+    p = SMALL.replace(name="shallow", x_depth=SMALL.least_beats)
+    runs = [[GemmShape(m=1, k=k, n=5)] * count for k in (1, p.group) for count in (1, 4)]
+    engine = Gemm(p)
+    assert simulate(verilog(engine), engine.module, "tb.bench_cycles", seed=1,
+                    parameters=p.to_dict(),
+                    runs=[[vars(shape) for shape in shapes] for shapes in runs]) == 1
+
+
 @pytest.mark.parametrize("parameters", [
     *SOFTMAX_UNITS, *(pytest.param(each, marks=pytest.mark.full)
                       for each in (*UNITS, *TABLED, *RIVALS) if each not in SOFTMAX_UNITS)],
@@ -186,9 +196,6 @@ def test_commands_that_are_refused():
     with refused("Parameter w_depth must be at least 520 for K = 8208 and "
                  "several blocks of rows, not 512"):
         gemm_cycles(p.replace(x_depth=2048), 9, 16 * 513, 8)
-    with refused("Parameter x_depth must be at least 8 for the cycles of "
-                 "an array of one row, not 4"):
-        gemm_cycles(SMALL.replace(x_depth=4), 1, 1, 1)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

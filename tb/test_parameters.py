@@ -164,6 +164,12 @@ def test_shapes(changes, derived):
     assert {name: getattr(p, name) for name in derived} == derived
 
 
+def test_buffers_hold_two_items_at_least():
+    """A buffer needs two, also that of the scales of one row with one group."""
+    p = ArrayParameters(name="one", lanes=4, tile_rows=1, tile_columns=2, group=16, x_depth=4)
+    assert (p.t_depth, p.sx_depth) == (2, 2)
+
+
 @pytest.mark.parametrize("p", [
     *SETS.values(),
     P.replace(lanes=8, mesh_columns=64),
