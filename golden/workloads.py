@@ -85,7 +85,7 @@ class Phase:
         return self.tokens == 1
 
 
-#: Tokens that a decoded token attends to.
+#: Tokens that a decoded token attends to; chosen, as many as the longest prefill has.
 CONTEXT = 2048
 
 #: Prefill of one sequence and decoding of a batch.
@@ -176,7 +176,7 @@ MODELS = {model.name: model for model in (
           inner=3072, gated=False, sequence=197),
     Model("ViT-Huge", "arXiv 2010.11929, table 1; patches of 14 x 14", layers=32, hidden=1280,
           heads=16, kv_heads=16, inner=5120, gated=False, sequence=257),
-    Model("OPT-6.7B", "Zhang et al., arXiv 2205.01068, table 1", layers=32, hidden=4096, heads=32,
+    Model("OPT-6.7B", _CONFIG.format("facebook/opt-6.7b"), layers=32, hidden=4096, heads=32,
           kv_heads=32, inner=16384, gated=False),
     Model("Llama-2-13B, FFN 20480", "as in the simulator of MixPE's authors, "
           "github.com/yuzhang712/mixpe_simulator: two matrices of 5,120 x 20,480", layers=40,

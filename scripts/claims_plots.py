@@ -11,8 +11,8 @@ _METADATA = {"Date": None}
 
 #: Colour-blind safe; a machine keeps its colour in all plots.
 _COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#e69f00", "#000000", "#888888", "#d55e00", "#cc79a7",
-            "#b3a000")
-_MARKERS = "osD^vP*Xh"
+            "#7a5195", "#b3a000")
+_MARKERS = "osD^vP*Xdh"
 
 
 def main(report: dict, output: Path) -> list[Path]:

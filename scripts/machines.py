@@ -6,15 +6,17 @@ through buffers of one size.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
+from itertools import product
 from math import ceil
 
 from golden.cycles import GemmShape, commands_cycles
+from golden.fidelity import SCHEMES
 from golden.layer_cycles import command_rows
 from golden.parameters import ArrayParameters
 from golden.stream import group_beats
-from golden.workloads import ATTENTION, MEMORY, Gemm, Model, Phase, layer
+from golden.workloads import ATTENTION, MEMORY, MODELS, PHASES, Gemm, Model, Phase, layer
 
 __all__ = ["CONSTANTS", "Constant", "Cost", "DESIGNS", "KINDS", "Kind", "Machine", "Softmax",
            "constants", "machines"]
@@ -31,10 +33,9 @@ class Constant:
 
 #: What the machines share, and what their surroundings cost.
 CONSTANTS = {
-    "area": Constant(4.0, "MGE", "chosen: 5,587 INT8 processing elements; the array that MixPE's "
-                     "authors model has 32 x 32 (github.com/yuzhang712/mixpe_simulator)"),
-    "softmax_share": Constant(0.05, "of the area", "chosen; the EXAQ unit then keeps up with both "
-                              "products of attention in prefill"),
+    "area": Constant(4.0, "MGE", "chosen: some 5,000 INT8 elements; the array that MixPE's authors "
+                     "model has 32 x 32 (github.com/yuzhang712/mixpe_simulator)"),
+    "softmax_share": Constant(0.02, "of the area", "chosen"),
     "bandwidth": Constant(64.0, "GB/s", "1,024 bits at 500 MHz, as in the simulator of MixPE's "
                           "authors"),
     "latency": Constant(100.0, "ns", "first word of a DRAM access, about 100 ns: Hennessy and "
@@ -43,8 +44,8 @@ CONSTANTS = {
                        "simulator of MixPE's authors has 256 and 128, which hold 12 tokens of "
                        "20,480 features"),
     "dram": Constant(3.92, "pJ/bit", "HBM2: O'Connor et al., Fine-Grained DRAM, MICRO 2017"),
-    "sram": Constant(20 / 64, "pJ/bit", "64 bits of a 32 KB memory at 45 nm take 20 pJ: Horowitz, "
-                     "Computing's energy problem, ISSCC 2014"),
+    "sram": Constant(20 / 64, "pJ/bit", "64 bits of a memory of 32 KB, as a bank, take 20 pJ at "
+                     "45 nm: Horowitz, Computing's energy problem, ISSCC 2014"),
 }
 
 
@@ -66,8 +67,14 @@ def constants(changes: Mapping[str, float]) -> dict[str, Constant]:
     return found
 
 
-#: Most outputs that are rescaled in each cycle; a lane has the area of some 40 products.
-Y_LANES = 16
+#: Most outputs that are rescaled in each cycle.
+Y_LANES = 64
+
+#: GEMMs for which a mesh is chosen: rows, output features, and lengths from ViT-Base's on.
+TYPICAL = tuple((m, k, n) for m in (512, 2048) for k in (768, 4096) for n in (768, 4096, 14336))
+
+#: Longest K of the models.
+LONGEST = max(gemm.k for model in MODELS.values() for gemm in layer(model, PHASES[0])[0])
 
 #: Operands with whose energies the machines count.
 OPERANDS = "fixture"
@@ -98,10 +105,8 @@ class Kind:
         Design of the bench that aligns the activations of the whole machine.
     frame : ArrayParameters
         Array of one tile that takes as many cycles.
-    x_bits, w_bits : float
-        Bits of an activation, and of a weight with its share of scales and zero points.
-    wide : float
-        Share of the output features that have 8 bits.
+    x_bits : float
+        Bits of an activation with its share of scales.
     drains : bool
         Whether sums leave through the elements while nothing is computed: there is no shadow.
     pipelined : bool
@@ -121,12 +126,20 @@ class Kind:
     aligner: str | None
     frame: ArrayParameters
     x_bits: float
-    w_bits: float
-    wide: float = 0.0
     drains: bool = False
     pipelined: bool = False
     exaq: bool = False
     attends: bool = True
+
+    @property
+    def w_bits(self) -> float:
+        """Mean bits of a weight with its share of scales and zero points."""
+        return SCHEMES[self.scheme].weight_bits
+
+    @property
+    def wide(self) -> float:
+        """Share of the output features that have 8 bits."""
+        return SCHEMES[self.scheme].wide_share
 
 
 def _grouped(bits: int, zero_bits: int = 0) -> float:
@@ -142,32 +155,33 @@ def _frame(name: str, **options) -> ArrayParameters:
 #: Machines that are compared.
 KINDS = (
     Kind("MixPE W4A8", "W4A8", "W4A8 pair_sum 4x8x32", "foot, W4A8 4x8x32",
-         "row sum, W4A8 4x8x32", None, _frame("w4a8"), 8, _grouped(4, _ZERO_BITS), exaq=True),
+         "row sum, W4A8 4x8x32", None, _frame("w4a8"), 8, exaq=True),
     Kind("MixPE W4A16", "W4A16 aligned", "W4A16 aligned 4x8x32", "foot, W4A16 aligned 4x8x32",
          "row sum, W4A16 aligned 4x8x32", "aligner, 4x8x32", _frame("w4a16"), _FP16,
-         _grouped(4, _ZERO_BITS), exaq=True),
+         exaq=True),
     Kind("MixLLM W4.4A8", "W4.4A8 MixLLM", "MixLLM pair_sum 4x8x32", "foot, MixLLM 4x8x32",
          "row sum, W4A8 4x8x32", None, _frame("mixllm", wide=True, x_scale="fp16"),
-         8 + _SCALE_BITS / 128, 0.9 * _grouped(4, _ZERO_BITS) + 0.1 * _grouped(8), wide=0.1,
-         exaq=True),
+         8 + _SCALE_BITS / 128, exaq=True),
     # Its foot has no zero points, as that of INT8 weights, whose sums are wider.
     Kind("DenseShift W3A8", "DenseShift, 3 bits", "W3A8 shift 4x8x32", "foot, INT8 4x8x32", None,
-         None, _frame("shift", w="shift3", mac="shift"), 8, _grouped(3), exaq=True,
-         attends=False),
+         None, _frame("shift", w="shift3", mac="shift"), 8, exaq=True, attends=False),
     Kind("INT8", "INT8", "INT8 PE", None, None, None,
-         _frame("int8", w="int8", mac="product", lanes=1, tile_rows=2, tile_columns=2), 8, 8,
+         _frame("int8", w="int8", mac="product", lanes=1, tile_rows=2, tile_columns=2), 8,
          drains=True),
     Kind("INT8, pair sums", "INT8", "INT8 pair_sum 4x8x32", None, None, None,
-         _frame("int8_pairs", w="int8"), 8, 8),
+         _frame("int8_pairs", w="int8"), 8),
     Kind("FP16", "FP16, fp16 sums", "FP16 FMA", None, None, None,
          _frame("fp16", w="int8", mac="product", lanes=1, tile_rows=2, tile_columns=2), _FP16,
-         _FP16, drains=True, pipelined=True),
+         drains=True, pipelined=True),
     Kind("INT8, dequantised first", "W4A8, INT8 first", "to INT8 first", None, None, None,
          _frame("int8_first", mac="product", lanes=16, tile_rows=4, tile_columns=4),
-         8, _grouped(4, _ZERO_BITS)),
+         8),
+    # The same by pair sums: a tile of int8 whose dequantisers are not counted.
+    Kind("INT8 by pair sums, dequantised first", "W4A8, INT8 first", "INT8 pair_sum 4x8x32", None,
+         None, None, _frame("int8_pairs_first", w="int8"), 8),
     Kind("FP16, dequantised first", "W4A16, FP16 first", "to FP16 first", None, None, None,
          _frame("fp16_first", mac="product", lanes=1, tile_rows=4, tile_columns=4), _FP16,
-         _grouped(4, _ZERO_BITS), drains=True, pipelined=True),
+         pipelined=True),
 )
 
 #: Design whose clock pipelined tiles keep.
@@ -226,7 +240,7 @@ class Cost:
     memory: float = 0.0
     time: float = 0.0
     bytes: float = 0.0
-    energy: Mapping[str, float] = ()
+    energy: Mapping[str, float] = field(default_factory=dict)
 
     def __add__(self, other: "Cost") -> "Cost":
         mine, others = dict(self.energy), dict(other.energy)
@@ -277,10 +291,9 @@ class Machine:
 
     @property
     def _parts(self) -> list[dict]:
-        """Designs whose paths the clock must suit."""
+        """Designs whose paths the clock must suit: all but output lanes and aligner, being few."""
         kind = self.kind
-        names = (PACE if kind.pipelined else kind.tile, kind.foot, kind.row_sum, kind.aligner,
-                 RESCALE)
+        names = PACE if kind.pipelined else kind.tile, kind.foot, kind.row_sum
         return [self.designs[name] for name in names if name]
 
     @property
@@ -301,69 +314,78 @@ class Machine:
         parts = self.tile["parts_fj_per_mac"][OPERANDS]
         return sum(parts.values()) + self._per_operation(self.kind.foot) / self.kind.frame.group
 
-    def _gates(self, rows: int, columns: int) -> float:
+    def _gates(self, rows: int, columns: int, y_lanes: int) -> float:
         """Gate equivalents of an array with its output lanes."""
         kind, frame = self.kind, self.kind.frame
         found = rows * columns * frame.lanes * self.unit_gates
-        found += self._y_lanes(columns) * _gates(self.designs[RESCALE])
+        found += y_lanes * _gates(self.designs[RESCALE])
         if kind.row_sum:
             found += rows / frame.tile_rows * _gates(self.designs[kind.row_sum])
         return found + (_gates(self.designs[kind.aligner]) if kind.aligner else 0.0)
 
-    def _y_lanes(self, columns: int) -> int:
-        """Output lanes of an array."""
-        return _divisor(columns // (1 + self.kind.frame.wide), Y_LANES)
-
     @property
     def gates(self) -> float:
         """Gate equivalents of the array and its output lanes, without the softmax unit."""
-        return self._gates(self.array.rows, self.array.columns)
+        return self._gates(self.array.rows, self.array.columns, self.array.y_lanes)
 
     @cached_property
     def array(self) -> ArrayParameters:
         """The array with the most useful shape that fits.
 
-        Of all meshes that fit, the one with the least product of the cycles that large GEMMs take
-        and the bits that are read for them.
+        Of all meshes and numbers of output lanes that fit, the one with the least product of the
+        cycles that :data:`TYPICAL` GEMMs take, those that wait for outputs included, and the bits
+        that are read for them. Its buffers hold the longest K of the models.
         """
+        shapes = list(self._shapes())
+        if not shapes:
+            raise ValueError(f"Constant area must hold a machine {self.kind.name}, and constant "
+                             f"buffer its operands of length {LONGEST}, not be "
+                             f"{self.constants['area'].value:g} MGE and "
+                             f"{self.constants['buffer'].value:g} KiB")
+        return min(shapes, key=self._merit)
+
+    def _shapes(self) -> Iterator[ArrayParameters]:
+        """Arrays that fit in the area and whose operands fit in the buffers."""
         kind, frame = self.kind, self.kind.frame
         budget = 1e6 * self.constants["area"].value * (1 - self.constants["softmax_share"].value)
+        longest = ceil(LONGEST / frame.lanes)
         # Tiles of a band in a column; another band begins where a foot would have too many rows.
         tall = min(frame.beats // frame.tile_rows, 64)
-        shapes = []
-        for mesh_columns in range(1, 65):
-            columns = mesh_columns * frame.tile_columns
-            heights = [height for height in (*range(1, tall), *range(tall, 64 * tall, tall))
-                       if self._gates(height * frame.tile_rows, columns) <= budget]
-            shapes += [(height * frame.tile_rows, columns) for height in heights]
-        if not shapes:
-            raise ValueError(f"Constant area must hold a machine {kind.name}, "
-                             f"not be {self.constants['area'].value:g} MGE")
+        for mesh_columns, height in product(range(1, 65), (*range(1, tall),
+                                                           *range(tall, 64 * tall, tall))):
+            rows, columns = height * frame.tile_rows, mesh_columns * frame.tile_columns
+            depths = [self._depth(frame.lanes, bits)
+                      for bits in (rows * kind.x_bits, columns * kind.w_bits)]
+            if min(depths) < longest:
+                continue
+            bands = ceil(height / tall)
+            for y_lanes in range(1, min(columns, Y_LANES) + 1):
+                if (columns // (1 + frame.wide) % y_lanes == 0
+                        and self._gates(rows, columns, y_lanes) <= budget):
+                    yield frame.replace(
+                        mesh_rows=height // bands, bands=bands, mesh_columns=mesh_columns,
+                        y_lanes=y_lanes, x_rows=self._x_rows(rows), x_depth=depths[0],
+                        w_depth=depths[1])
 
-        def merit(shape: tuple[int, int]) -> float:
-            rows, columns = shape
-            cycles = sum(ceil(m / rows) * ceil(n / columns)
-                         for m in (512, 2048) for n in (4096, 5120, 14336))
-            return cycles**2 * (rows * kind.x_bits + columns * kind.w_bits)
+    def _x_rows(self, rows: int) -> int:
+        """Rows of activations that come in a cycle: as the memory delivers, or the aligner."""
+        width = self.kind.frame.lanes * self.kind.x_bits
+        return 1 if self.kind.aligner else _divisor(rows, self._bits_per_cycle / width)
 
-        rows, columns = min(shapes, key=merit)
-        bands = ceil(rows / (tall * frame.tile_rows))
-        array = frame.replace(mesh_rows=rows // frame.tile_rows // bands, bands=bands,
-                              mesh_columns=columns // frame.tile_columns,
-                              y_lanes=self._y_lanes(columns))
-        return array.replace(
-            x_rows=_divisor(rows, self._bits_per_cycle / (array.lanes * kind.x_bits)),
-            x_depth=self._depth(array, rows * kind.x_bits),
-            w_depth=self._depth(array, columns * kind.w_bits))
+    def _merit(self, array: ArrayParameters) -> float:
+        """Cycles of typical GEMMs times the bits that are read for them."""
+        cycles = bits = 0.0
+        for m, k, n in TYPICAL:
+            tiles, beats = ceil(m / array.rows) * ceil(n / array.columns), ceil(k / array.lanes)
+            beats += array.rows * self.kind.drains
+            cycles += tiles * max(beats, array.rows * array.columns // array.y_lanes)
+            bits += tiles * beats * (array.rows * self.kind.x_bits
+                                     + array.columns * self.kind.w_bits)
+        return cycles * bits
 
-    def _depth(self, array: ArrayParameters, bits: float) -> int:
+    def _depth(self, lanes: int, bits: float) -> int:
         """Beats that a buffer holds, of ``bits`` for each lane."""
-        buffer = self.constants["buffer"].value
-        found = min(65536, int(buffer * 1024 * 8 / (bits * array.lanes)))
-        if found < array.least_beats:
-            raise ValueError(f"Constant buffer must hold {array.least_beats} beats of "
-                             f"{self.kind.name}, not be {buffer:g} KiB")
-        return found
+        return min(65536, int(self.constants["buffer"].value * 1024 * 8 / (bits * lanes)))
 
     @property
     def _bits_per_cycle(self) -> float:
@@ -405,10 +427,6 @@ class Machine:
         """Rows of activations of a part of a GEMM."""
         array = self.array
         beats = sum(group_beats(k, array.group, array))
-        if beats > min(array.x_depth, array.w_depth):
-            raise ValueError(f"Constant buffer must hold {array.rows} rows and a pass of weights "
-                             f"of length {k} for {self.kind.name}, "
-                             f"not be {self.constants['buffer'].value:g} KiB")
         return command_rows(array, m, beats, double=True)[1]
 
     def _part(self, m: int, gemm: Gemm, wide: int, count: int) -> Cost:

@@ -45,11 +45,11 @@ def test_every_machine_runs_every_phase(report):
 
 
 def test_means_are_of_the_runs(report):
-    """Geometric, of the models that have the phase, with the baseline at 1."""
+    """Geometric, of the language models, with the baseline at 1."""
     for phase in PHASES:
         product, count = 1.0, 0
         for model in MODELS.values():
-            if phase in model.phases():
+            if model.name in ("OPT-6.7B", "Llama-2-13B", "Llama-3.1-8B", "Mixtral-8x7B"):
                 ours, rival = (run(report, name, model.name, phase.name)["linear"]["time_ns"]
                                for name in ("MixPE W4A8", "INT8"))
                 product, count = product * rival / ours, count + 1
@@ -91,7 +91,7 @@ def test_dequantisation_breaks_even_at_the_group(report):
 def test_fp16_is_the_unit_of_the_design_space(report):
     found = {each["name"]: each for each in report["design_space"]}
     assert found["FP16"]["efficiency"] == pytest.approx(1)
-    # The output lanes are slower than either element, fused multiply-adds being pipelined.
+    # Fused multiply-adds are pipelined to the clock of the element.
     wanted = 2080 * 2500 / (715 * 960)
     assert found["INT8"]["efficiency"] == pytest.approx(wanted)
     names = list(SCHEMES)
@@ -161,7 +161,8 @@ def test_given_constant_is_said_and_used(made, tmp_path, monkeypatch):
     ("bandwidth", "'bandwidth' must be NAME=NUMBER"),
     ("voltage=1", "Constant must be one of area, .* not 'voltage'"),
     ("sram=0", "Constant sram must be a positive number, not 0"),
-    ("buffer=1", "Constant buffer must hold .*, not be 1 KiB"),
+    ("buffer=1", "constant buffer its operands .* not be 4 MGE and 1 KiB"),
+    ("area=0.1", "Constant area must hold a machine .* not be 0.1 MGE"),
 ])
 def test_bad_constants_leave_nothing(made, tmp_path, option, message):
     with pytest.raises(click.ClickException, match=message):
