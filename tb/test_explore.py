@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import click
 import pytest
-from distributed import Client
+from distributed import Client, get_worker
 
 from golden.parameters import ArrayParameters
 from scripts import engine, explore, explore_plot, point, synth
@@ -315,7 +315,7 @@ def reference(scheduler, tmp_path_factory) -> Path:
 
 
 @ENGINES
-def test_sweep_on_a_scheduler_with_two_workers(reference):
+def test_sweep_on_a_scheduler(reference):
     output = reference / "out"
     assert {path.name for path in output.iterdir()} == {"points", "small.json", "small.svg"}
     report = json.loads((output / "small.json").read_text())
@@ -323,11 +323,27 @@ def test_sweep_on_a_scheduler_with_two_workers(reference):
     assert report["front"]
     found = [json.loads((output / "points" / name).read_text()) for name in results(output)]
     assert len(found) == COUNT
-    assert len({each["result"]["worker"] for each in found}) == 2
+    assert {each["result"]["worker"].partition(":")[0] for each in found} == {"tcp"}
     for each in found:
         assert each["result"]["gates_per_mac"] > 0
         assert each["result"]["fj_per_mac"] is None
         assert each["result"]["seconds"] > 0
+
+
+def meet(folder: Path, name: str) -> str:
+    """Worker of a job that ends only beside another one."""
+    (folder / name).touch()
+    until(lambda: len(list(folder.iterdir())) == 2)
+    return get_worker().address
+
+
+@ENGINES
+def test_two_workers_work_at_a_time(scheduler, tmp_path):
+    with engine.remote(scheduler) as client:
+        found = list(engine.outcomes(client, meet, {name: (tmp_path, name) for name in "ab"},
+                                     "meeting"))
+    assert {error for *_, error in found} == {None}
+    assert len({address for _, address, _ in found}) == 2
 
 
 @ENGINES
