@@ -426,8 +426,8 @@ def _phase_table(report: dict, phases: list[str], quantity: str, title: str) -> 
     rows = "".join(
         f"| {name} | " + " | ".join(f"{found[quantity][phase]:.2f}" for phase in phases) + " |\n"
         for name, found in report["means"].items())
-    return (f"\n### {title}\n\n{report['baseline']} is 1; geometric mean over the language models.\n\n"
-            f"| machine | {' | '.join(phases)} |\n|---|{'--:|' * len(phases)}\n{rows}")
+    return (f"\n### {title}\n\n{report['baseline']} is 1; geometric mean over the language "
+            f"models.\n\n| machine | {' | '.join(phases)} |\n|---|{'--:|' * len(phases)}\n{rows}")
 
 
 def _target(claim: dict) -> str:
