@@ -1,10 +1,8 @@
 """``mixpe bench``: every design and rival measured in one run, and ratios with targets."""
 
 import json
-import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 
 import click
@@ -14,6 +12,7 @@ from rich.table import Column, Table
 from scripts.console import console, progress
 from scripts.designs import LAYERS, Design, Measured, designs, measure
 from scripts.files import write
+from scripts.processes import processes
 from scripts.ratios import Ratio, alike, best, ratios, shape
 from scripts.synth import LEFT_OUT, flow_digest, library_facts, library_of, show_source, tools
 from synth.liberty import Library
@@ -54,7 +53,7 @@ def main(liberty: Path | None, delay_driven: bool, workers: int, output: Path,
     library = library_of(liberty)
     every = designs() if chosen is None else chosen
     delay, fast = None, []
-    with _processes(workers) as pool:
+    with processes(workers) as pool:
         slow = _measured(pool, "mapped for area", every, library, output / "bench", None)
         ours = best(slow, "W4A8")
         if delay_driven:
@@ -71,17 +70,11 @@ def main(liberty: Path | None, delay_driven: bool, workers: int, output: Path,
 
 def some(chosen: list[Design], library: Library, workers: int, path: Path) -> dict:
     """Measure some designs, mapped for area, and write the report, which has no ratios."""
-    with _processes(workers) as pool:
+    with processes(workers) as pool:
         found = _measured(pool, "mapped for area", chosen, library, path.parent / "bench", None)
     report = report_of(library, found, [], [], None)
     write(path, json.dumps(report, indent=2) + "\n")
     return report
-
-
-def _processes(workers: int) -> ProcessPoolExecutor:
-    """Processes that leave Ctrl-C to this one."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=signal.signal,
-                               initargs=(signal.SIGINT, signal.SIG_IGN))
 
 
 def _measured(pool: ProcessPoolExecutor, flow: str, chosen: list[Design], library: Library,

@@ -14,11 +14,11 @@ from golden.softmax_parameters import SOFTMAX_SETS
 from golden.workloads import MODELS, PHASES
 from scripts import claims_plots, reports
 from scripts.console import console, progress
-from scripts.files import write
+from scripts.files import Section, write
 from scripts.machines import DESIGNS, KINDS, Cost, Machine, constants, machines
 from scripts.synth import library_facts, library_of, tools
 
-__all__ = ["BASELINE", "Claim", "MARKERS", "main", "report_of", "tables"]
+__all__ = ["BASELINE", "Claim", "main", "report_of", "tables"]
 
 #: Machine that others are compared with.
 BASELINE = "INT8"
@@ -44,8 +44,6 @@ WEIGHTS = "heavy"
 
 #: Plots that the page shows.
 FIGURES = ("speed", "shares", "break_even", "design_space", "roofline_llama_3_1_8b")
-
-MARKERS = "<!-- claims: begin -->\n", "<!-- claims: end -->\n"
 
 _MIXPE = "MixPE, arXiv 2411.16158"
 _SIMULATOR = "github.com/yuzhang712/mixpe_simulator, mean over four models"
@@ -117,10 +115,7 @@ def main(liberty: Path | None, changes: dict[str, float], checkpoint: Path | Non
         constants(changes)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    text = page and page.read_text(encoding="utf-8")
-    if page and not all(marker in text for marker in MARKERS):
-        raise click.UsageError(f"{page} must have the lines "
-                               f"{' and '.join(marker.strip() for marker in MARKERS)}")
+    section = page and Section(page, "claims")
     noise = reports.fidelity_report(checkpoint, layer, seed, workers, output)
     bench = reports.bench_report(liberty, output, workers, DESIGNS)
     softmax = reports.softmax_report(SOFTMAX_SETS["attention"], liberty, output)
@@ -134,10 +129,8 @@ def main(liberty: Path | None, changes: dict[str, float], checkpoint: Path | Non
     write(output / "claims.json", json.dumps(report, indent=2) + "\n")
     plots = claims_plots.main(report, output / "claims")
     console.print(f"Written to {output / 'claims.json'}, {', '.join(map(str, plots))}")
-    if page:
-        before, _, rest = text.partition(MARKERS[0])
-        write(page, before + MARKERS[0] + tables(report) + MARKERS[1]
-              + rest.partition(MARKERS[1])[2])
+    if section:
+        section.renew(tables(report))
         for path in plots:
             if path.stem in FIGURES:
                 write(page.parent / "figures" / f"claims_{path.name}",
@@ -161,6 +154,7 @@ def report_of(found: list[Machine], softmax: dict, noise: dict) -> dict:
                         **{part: _cost(cost, machine) for part, cost in parts.items()}})
     names = [machine.kind.name for machine in found]
     means = {name: _means(costs, name) for name in names}
+    space = _design_space(found, noise)
     return {
         "baseline": BASELINE, "shown": [SHOWN, PREFILL],
         "constants": {name: asdict(value) for name, value in found[0].constants.items()},
@@ -169,10 +163,10 @@ def report_of(found: list[Machine], softmax: dict, noise: dict) -> dict:
         "runs": runs,
         "means": means,
         "break_even": _break_even(found),
-        "design_space": _design_space(found, noise),
+        "design_space": space,
         "softmax": softmax["units"],
         "fidelity": noise,
-        "claims": [claim.to_dict() for claim in _claims(found, costs, softmax, noise)],
+        "claims": [claim.to_dict() for claim in _claims(costs, softmax, space)],
     }
 
 
@@ -260,9 +254,8 @@ def _sqnr(noise: dict, machine: Machine) -> float:
     return longest["sqnr_db"][machine.kind.scheme]["outputs"]
 
 
-def _claims(found: list[Machine], costs: dict, softmax: dict, noise: dict) -> list[Claim]:
+def _claims(costs: dict, softmax: dict, space: list[dict]) -> list[Claim]:
     """What the papers say, and ours."""
-    machine = {each.kind.name: each for each in found}
     w4a8, w4a16, mixllm, shift = (kind.name for kind in KINDS[:4])
 
     def speed(ours, rival, phase, **options):
@@ -273,7 +266,8 @@ def _claims(found: list[Machine], costs: dict, softmax: dict, noise: dict) -> li
 
     area = "linear layers, equal area and memory bandwidth, mean over the language models"
     four = "as above, the four models and 64 tokens of the simulator"
-    designs = {each["name"]: each["efficiency"] for each in _design_space(found, noise)}
+    designs = {each["name"]: each["efficiency"] for each in space}
+    sqnr = {each["name"]: each["sqnr_db"] for each in space}
     exaq, exact = softmax["units"]
     bound = _mean(costs[w4a8, model, DECODE]["linear"].memory
                   / costs[w4a8, model, DECODE]["linear"].time
@@ -337,7 +331,7 @@ def _claims(found: list[Machine], costs: dict, softmax: dict, noise: dict) -> li
               "multiply two scales and join columns, which takes area and a longer clock period"),
         Claim("noise, MixLLM W4.4A8 below MixPE W4A8", "lower error at 4.4 bits",
               "MixLLM, arXiv 2412.14590",
-              _sqnr(noise, machine[mixllm]) - _sqnr(noise, machine[w4a8]), "dB", 0.0,
+              sqnr[mixllm] - sqnr[w4a8], "dB", 0.0,
               "outputs of a layer of synthetic tensors, the golden model's arithmetic",
               "signal to noise, not perplexity"),
         Claim("speed, DenseShift W3A8 over INT8, prefill of 2,048", "1.6",

@@ -3,12 +3,10 @@
 import json
 import math
 import os
-import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +41,10 @@ from golden.synthetic import (
 from scripts import checkpoint
 from scripts.checkpoint import CheckpointError
 from scripts.console import console, progress
-from scripts.files import write
+from scripts.files import Section, write
+from scripts.processes import processes
 
-__all__ = ["BEGIN", "END", "Amount", "main", "report_of", "sources_digest", "tables"]
-
-#: Lines of a page between which its tables stand.
-BEGIN, END = "<!-- fidelity: begin -->\n", "<!-- fidelity: end -->\n"
+__all__ = ["Amount", "main", "report_of", "sources_digest", "tables"]
 
 #: Layers of a file that are all measured when none is asked for.
 FEW = 4
@@ -108,9 +104,7 @@ def main(path: Path | None, chosen: str | None, seed: int, workers: int, output:
     """
     from scripts import fidelity_plot
 
-    text = None if page is None else page.read_text(encoding="utf-8")
-    if text is not None and (BEGIN not in text or END not in text):
-        raise click.UsageError(f"{page} must have the lines {BEGIN.strip()} and {END.strip()}")
+    section = page and Section(page, "fidelity")
     report = report_of(path, chosen, seed, workers, amount)
     for title, rows in tables(report):
         console.print(_table(title, rows))
@@ -118,9 +112,8 @@ def main(path: Path | None, chosen: str | None, seed: int, workers: int, output:
     write(output / "fidelity.json", json.dumps(report, indent=2) + "\n")
     write(output / "fidelity.svg", fidelity_plot.svg(report))
     console.print(f"Written to {output / 'fidelity.json'}, {output / 'fidelity.svg'}")
-    if page is not None and text is not None:
-        before, _, rest = text.partition(BEGIN)
-        write(page, before + BEGIN + _markdown(report) + END + rest.partition(END)[2])
+    if section:
+        section.renew(_markdown(report))
         console.print(f"Written to {page}")
     return report
 
@@ -178,8 +171,7 @@ def _results(jobs: dict[tuple, tuple], workers: int) -> Iterator[tuple[tuple, An
         return
     # The processes share the cores already; threads of each would wait for one another.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=signal.signal,
-                             initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+    with processes(workers) as pool:
         futures = {pool.submit(*job): key for key, job in jobs.items()}
         try:
             for future in as_completed(futures):

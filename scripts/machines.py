@@ -6,7 +6,7 @@ through buffers of one size.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import product
 from math import ceil
@@ -248,11 +248,6 @@ class Cost:
                     self.memory + other.memory, self.time + other.time, self.bytes + other.bytes,
                     {part: mine.get(part, 0.0) + others.get(part, 0.0)
                      for part in {**mine, **others}})
-
-    def times(self, count: int) -> "Cost":
-        """The same work ``count`` times."""
-        values = {name: value * count for name, value in asdict(self).items() if name != "energy"}
-        return Cost(**values, energy={part: value * count for part, value in self.energy.items()})
 
     @property
     def bound(self) -> str:

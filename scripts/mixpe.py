@@ -73,6 +73,13 @@ def output_option(default: str):
                         default=default, show_default=True, help="Folder of the results.")
 
 
+#: Options that several commands have.
+seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1,
+                           show_default=True, help="Seed of everything that is made.")
+workers_option = click.option("--workers", "-j", type=click.IntRange(1, 1024), default=2,
+                              show_default=True, help="Processes.")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="mixpe")
 def cli():
@@ -214,8 +221,7 @@ def fpga(parameters, family, seeds, workers, output):
               help="Cell library; NanGate 45 nm if absent.")
 @click.option("--delay-driven/--no-delay-driven", default=True, show_default=True,
               help="Check the order with cells sized for one delay too.")
-@click.option("--workers", "-j", type=click.IntRange(1, 1024), default=2, show_default=True,
-              help="Processes.")
+@workers_option
 @output_option("build")
 def bench(liberty, delay_driven, workers, output):
     """Measure all designs and rivals in one run and hold their ratios against targets."""
@@ -231,10 +237,8 @@ def bench(liberty, delay_driven, workers, output):
               help="Checkpoint whose weights are measured too: a safetensors file with matrices of "
               "fp16, bf16 or fp32, or what `mixpe sim` takes.")
 @click.option("--layer", "-l", help="Layer of the checkpoint; needed if it has more than four.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
-              help="Seed of everything that is made.")
-@click.option("--workers", "-j", type=click.IntRange(1, 1024), default=2, show_default=True,
-              help="Processes.")
+@seed_option
+@workers_option
 @click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
               help="Page whose tables are renewed.")
 @output_option("build")
@@ -256,10 +260,8 @@ def fidelity(checkpoint, layer, seed, workers, page, output):
 @click.option("--checkpoint", "-c", type=click.Path(path_type=Path),
               help="Checkpoint whose weights' noise is measured too, as `mixpe fidelity` does.")
 @click.option("--layer", "-l", help="Layer of the checkpoint; needed if it has more than four.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
-              help="Seed of everything that is made.")
-@click.option("--workers", "-j", type=click.IntRange(1, 1024), default=2, show_default=True,
-              help="Processes.")
+@seed_option
+@workers_option
 @click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
               help="Page whose tables and figures are renewed.")
 @output_option("build")

@@ -26,12 +26,12 @@ def bench_report(liberty: Path | None, output: Path, workers: int,
 
     def usable(report: dict) -> bool:
         known = {each["name"]: each["verilog_sha256"] for each in report["designs"]}
-        return (known if names is None else {
+        return _same_flow(report, library) and (known if names is None else {
             name: known[name] for name in digests}) == digests
 
     paths = [output / "bench.json"] + [output / "claims" / "bench.json"] * (names is not None)
     for path in paths:
-        if report := _kept(path, library, usable):
+        if report := _kept(path, usable):
             return report
     if names is None:
         return bench.main(liberty, True, workers, output)
@@ -40,45 +40,46 @@ def bench_report(liberty: Path | None, output: Path, workers: int,
 
 def softmax_report(parameters: SoftmaxParameters, liberty: Path | None, output: Path) -> dict:
     """Report of ``mixpe synth`` of a softmax set, with energies, below ``output``."""
-    path = output / "synth" / f"{parameters.name}.json"
-    report = _kept(path, library_of(liberty), lambda report: _usable(report, parameters))
+    from hdl.export import digest
+
+    path, library = output / "synth" / f"{parameters.name}.json", library_of(liberty)
+    units = parameters, parameters.baseline()
+
+    def usable(report: dict) -> bool:
+        return _same_flow(report, library) and all(
+            unit["fj_per_element"] is not None
+            and unit["verilog_sha256"] == digest(softmax_synth.core(each))
+            for unit, each in zip(report["units"], units, strict=True))
+
+    report = _kept(path, usable)
     if report is None:
         softmax_synth.main(parameters, liberty, True, path.parent)
         report = json.loads(path.read_text())
     return report
 
 
-def _kept(path: Path, library: Library, usable: Callable[[dict], bool]) -> dict | None:
-    """Report in a file, if there is one, of this library, flow and tools, and it is usable."""
-    try:
-        report = json.loads(path.read_text())
-        same = (report["library"]["name"] == library.path.name and report["tools"] == tools()
-                and report["flow_sha256"] == flow_digest() and usable(report))
-    except (OSError, ValueError, KeyError):
-        return None
-    return report if same else None
-
-
-def _usable(report: dict, parameters: SoftmaxParameters) -> bool:
-    """Whether a report has energies, and is of both units as they are now."""
-    from hdl.export import digest
-
-    return all(unit["fj_per_element"] is not None
-               and unit["verilog_sha256"] == digest(softmax_synth.core(each))
-               for unit, each in zip(report["units"], (parameters, parameters.baseline()),
-                                     strict=True))
-
-
 def fidelity_report(checkpoint: Path | None, layer: str | None, seed: int, workers: int,
                     output: Path) -> dict:
     """Report of ``mixpe fidelity`` below ``output``; made anew if there is a checkpoint."""
-    path = output / "fidelity.json"
-    if checkpoint is None:
-        try:
-            report = json.loads(path.read_text())
-            if (report["seed"], report["layers"], report["sources_sha256"]) == (
-                    seed, [], fidelity.sources_digest()):
-                return report
-        except (OSError, ValueError, KeyError):
-            pass
+    def usable(report: dict) -> bool:
+        return (report["seed"], report["layers"], report["sources_sha256"]) == (
+            seed, [], fidelity.sources_digest())
+
+    if checkpoint is None and (report := _kept(output / "fidelity.json", usable)):
+        return report
     return fidelity.main(checkpoint, layer, seed, workers, output, None)
+
+
+def _kept(path: Path, usable: Callable[[dict], bool]) -> dict | None:
+    """Report in a file, if there is one and it is usable."""
+    try:
+        report = json.loads(path.read_text())
+        return report if usable(report) else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _same_flow(report: dict, library: Library) -> bool:
+    """Whether a report is of this library, flow and tools."""
+    return (report["library"]["name"] == library.path.name and report["tools"] == tools()
+            and report["flow_sha256"] == flow_digest())

@@ -2,19 +2,15 @@
 
 from pathlib import Path
 
-import click
-
 from golden.softmax_parameters import SOFTMAX_SETS
 from scripts import reports
 from scripts.console import console
-from scripts.files import write
+from scripts.files import Section
 
 __all__ = ["main", "ratio_table", "design_table", "claim_table", "softmax_table"]
 
 #: Softmax sets of the softmax table, each with its rival.
 MEASURED_SOFTMAX = (SOFTMAX_SETS["attention"],)
-
-BEGIN, END = "<!-- sizes: begin -->\n", "<!-- sizes: end -->\n"
 
 #: Designs of README.md besides the best tile, by family; of a family of tiles those of its shape.
 SHOWN = ("W4A8 shift_add", "W4A8 product", "W3A8 shift", "W4A16 aligned", "INT8 tile", "INT8 PE",
@@ -29,19 +25,14 @@ def main(readme: Path, page: Path, output: Path) -> None:
     click.UsageError
         If the markers are not there.
     """
-    texts = {path: path.read_text(encoding="utf-8") for path in (readme, page)}
-    for path, text in texts.items():
-        if BEGIN not in text or END not in text:
-            raise click.UsageError(f"{path} must have the lines {BEGIN.strip()} and {END.strip()}")
+    sections = Section(readme, "sizes"), Section(page, "sizes")
     report = reports.bench_report(None, output, 2)
     softmax = "".join(softmax_table(reports.softmax_report(parameters, None, output))
                       for parameters in MEASURED_SOFTMAX)
-    tables = {readme: ratio_table(report) + design_table(report) + softmax,
-              page: claim_table(report)}
-    for path, text in texts.items():
-        before, _, rest = text.partition(BEGIN)
-        write(path, before + BEGIN + tables[path] + END + rest.partition(END)[2])
-        console.print(f"Written to {path}")
+    tables = ratio_table(report) + design_table(report) + softmax, claim_table(report)
+    for section, table in zip(sections, tables, strict=True):
+        section.renew(table)
+        console.print(f"Written to {section.path}")
 
 
 def ratio_table(report: dict) -> str:

@@ -159,13 +159,13 @@ def check_tables_replace_what_is_between_the_markers(report, tmp_path, monkeypat
     monkeypatch.setattr(sizes, "MEASURED_SOFTMAX", [])
     paths = [tmp_path / name for name in ("README.md", "bench.md")]
     for path in paths:
-        path.write_text(f"before\n{sizes.BEGIN}stale\n{sizes.END}after\n")
+        path.write_text("before\n<!-- sizes: begin -->\nstale\n<!-- sizes: end -->\nafter\n")
     sizes.main(*paths, tmp_path)
     for path, row in zip(paths, ("| INT8 PE | 1 |", "| order for delay, W4A8 / INT8 tile |"),
                          strict=True):
         text = path.read_text()
-        assert text.startswith(f"before\n{sizes.BEGIN}| ratio |")
-        assert text.endswith(f"{sizes.END}after\n")
+        assert text.startswith("before\n<!-- sizes: begin -->\n| ratio |")
+        assert text.endswith("<!-- sizes: end -->\nafter\n")
         assert "stale" not in text
         assert text.count(row) == 1
     paths[1].write_text("no markers")

@@ -130,11 +130,11 @@ def test_page_is_renewed(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr(claims_plots, "main", draw)
     page = tmp_path / "claims.md"
-    page.write_text(f"before\n{claims.MARKERS[0]}stale\n{claims.MARKERS[1]}after\n")
+    page.write_text("before\n<!-- claims: begin -->\nstale\n<!-- claims: end -->\nafter\n")
     cli.main(["claims", "--page", str(page), "-o", str(tmp_path / "out")], standalone_mode=False)
     text = page.read_text()
-    assert text.startswith(f"before\n{claims.MARKERS[0]}### Claims")
-    assert text.endswith(f"{claims.MARKERS[1]}after\n")
+    assert text.startswith("before\n<!-- claims: begin -->\n### Claims")
+    assert text.endswith("<!-- claims: end -->\nafter\n")
     assert "stale" not in text
     found = json.loads((tmp_path / "out" / "claims.json").read_text())
     for each in (*found["claims"], *found["machines"]):

@@ -38,7 +38,7 @@ from golden.rivals import RIVALS, progressive
 from golden.synthetic import OUTLIER, activations, layer, outlier_channels
 from scripts import checkpoint, fidelity
 from scripts.checkpoint import CheckpointError
-from scripts.fidelity import BEGIN, END, Amount
+from scripts.fidelity import Amount
 from tb.attention_head import errors
 from tb.test_cli import refuse, run, write_layer
 
@@ -326,7 +326,7 @@ def reported(folder, *, workers=1, page=None):
 
 def test_command(tmp_path, capsys):
     page = tmp_path / "page.md"
-    page.write_text(f"# Title\n\n{BEGIN}old\n{END}\nMore.\n")
+    page.write_text("# Title\n\n<!-- fidelity: begin -->\nold\n<!-- fidelity: end -->\n\nMore.\n")
     report = reported(tmp_path / "a", page=page)
     written = (tmp_path / "a" / "fidelity.json").read_text()
     assert json.loads(written) == report
