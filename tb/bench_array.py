@@ -8,7 +8,7 @@ from golden.gemm import gemm
 from golden.stream import LayerStreams
 from tb.array_driver import ArrayDriver
 from tb.random_layer import random_layer
-from tb.settings import SETTINGS, parameters
+from tb.settings import SETTINGS, STALLS, parameters
 from tb.stream import no_pauses, random_pauses, reset
 
 P = parameters()
@@ -31,7 +31,7 @@ async def every_shape(bench: ArrayDriver, rng):
 async def shapes(dut, stalls):
     """Every shape matches golden, with stalls on all streams and without."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
-    bench = ArrayDriver(dut, P, random_pauses(rng) if stalls else no_pauses)
+    bench = ArrayDriver(dut, P, random_pauses(rng, **STALLS) if stalls else no_pauses)
     await every_shape(bench, rng)
 
 

@@ -261,7 +261,7 @@ async def ends_of_streams(dut):
     bench = GemmDriver(dut, P)
     await bench.reset()
     for name in bench.sources:
-        layers = [random_operands(rng, P, P.rows, 2 * P.group, P.columns) for _ in range(2)]
+        layers = [random_operands(rng, P, P.rows + 1, 2 * P.group, P.columns) for _ in range(2)]
         streams = [EngineStreams(*layer, P) for layer in layers]
         for x, weights in layers:
             await bench.start(*x.q.shape, weights.shape[1])
@@ -288,7 +288,7 @@ async def counters(dut):
     bench = GemmDriver(dut, P)
     await bench.reset()
     shares = [0, 0.1, 0.2, 0.5, 1] if P.wide else [0]
-    n = 5 * P.columns + 3
+    n, half = 5 * P.columns + 3, max(1, P.columns // 2)
     for share in shares:
         await bench.write("CONTROL", 4)
         wide = round(share * n)
@@ -296,11 +296,11 @@ async def counters(dut):
         layer = EngineStreams(x, weights, P)
         np.testing.assert_array_equal(await bench.run(x, weights), expected(x, weights))
         await ClockCycles(dut.aclk, 50)
-        passes = -(-wide // (P.columns // 2)) + -(-(n - wide) // P.columns)
+        passes = -(-wide // half) + -(-(n - wide) // P.columns)
         assert await bench.read("BUSY") == passes * 2 * (P.beats + P.least_beats)
         assert await bench.read("WORDS_X") == len(layer.payloads["x"])
         assert await bench.read("WORDS_W") == len(layer.payloads["w"])
-        size = [min(P.columns // 2, wide - start) for start in range(0, wide, P.columns // 2)]
+        size = [min(half, wide - start) for start in range(0, wide, half)]
         size += [min(P.columns, n - wide - start) for start in range(0, n - wide, P.columns)]
         beats = sum(-(-each // P.y_lanes) for each in size)
         assert await bench.read("WORDS_Y") == (P.rows + 1) * beats

@@ -8,7 +8,7 @@ from golden.exact_softmax import exact_softmax
 from golden.exaq import constants
 from golden.softmax import softmax
 from golden.softmax_parameters import BaselineParameters, Constants, SoftmaxParameters
-from tb.settings import SETTINGS
+from tb.settings import SETTINGS, STALLS
 from tb.softmax_driver import SoftmaxDriver
 from tb.stream import cycle, no_pauses, random_pauses, reset
 
@@ -104,7 +104,7 @@ async def started(dut, rng, pause=no_pauses):
 async def rows(dut, stalls, codes):
     """Rows of every length and kind, back to back, as probabilities and as codes."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
-    bench = await started(dut, rng, random_pauses(rng) if stalls else no_pauses)
+    bench = await started(dut, rng, random_pauses(rng, **STALLS) if stalls else no_pauses)
     if codes:
         dut.codes.value = 1
     await compare(bench, rng, rounds=SETTINGS["rounds"], codes=codes)

@@ -10,7 +10,7 @@ from golden.registers import SOFTMAX_ID, softmax_registers
 from tb.axi_lite import SLVERR
 from tb.axi_unit import UnitRegisters, kept_bytes, stream_sink, stream_source
 from tb.bench_softmax import EXACT, P, any_constants, any_row, expected, lengths
-from tb.settings import SETTINGS
+from tb.settings import SETTINGS, compared
 from tb.stream import PERIOD_NS
 
 #: Registers that the unit with exact exponents has not: MODE, and a constant.
@@ -56,6 +56,7 @@ class UnitDriver(UnitRegisters):
         size, fmt = P.y_format.bits // 8, P.y_format
         kept = kept_bytes(frame)
         actual = np.frombuffer(kept, f"<u{size}").astype(np.int64)
+        compared(actual.size)
         outputs, all_masked, invalid = expected(x, mask, chosen, constants, codes)
         if codes:
             actual = actual & (1 << P.word_bits) - 1

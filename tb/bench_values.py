@@ -5,7 +5,7 @@ import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden.values_parameters import ValuesParameters
-from tb.settings import SETTINGS
+from tb.settings import SETTINGS, STALLS, compared
 from tb.softmax_driver import fields
 from tb.stream import (
     StreamSink,
@@ -66,6 +66,7 @@ class Bench:
         await RisingEdge(self.dut.clk)
         assert all(sender.done() for sender in senders), "outputs came without all of the inputs"
         self.y.received.clear()
+        compared(sum(len(job.rows) * job.v.shape[1] for job in jobs))
         bits = P.y_format.bits
         for index, (actual, wanted) in enumerate(zip(received, expected, strict=True)):
             keep = wanted >> P.columns * bits
@@ -102,7 +103,7 @@ def jobs_of_all_lengths(rng):
 async def jobs(dut, stalls):
     """Jobs of every length back to back, of all sets of exponents."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
-    bench = await started(dut, rng, random_pauses(rng) if stalls else no_pauses)
+    bench = await started(dut, rng, random_pauses(rng, **STALLS) if stalls else no_pauses)
     for _ in range(SETTINGS["rounds"]):
         await bench.compare(jobs_of_all_lengths(rng))
     await bench.idle()

@@ -16,7 +16,7 @@ from golden.softmax import softmax
 from golden.softmax_parameters import SoftmaxParameters
 from golden.values_parameters import ValuesParameters
 from tb.axi_unit import UnitRegisters, kept_bytes, stream_sink, stream_source
-from tb.settings import SETTINGS
+from tb.settings import SETTINGS, compared
 from tb.stream import PERIOD_NS
 from tb.values_driver import Job, any_exponents, any_job, cycles
 
@@ -90,6 +90,7 @@ class UnitDriver(UnitRegisters):
         order = [wanted[first:first + P.queries, column:column + P.columns].ravel()
                  for first in range(0, len(wanted), P.queries)
                  for column in range(0, wanted.shape[1], P.columns)]
+        compared(wanted.size)
         np.testing.assert_array_equal(np.frombuffer(kept, f"<u{size}"), np.concatenate(order))
 
 
