@@ -8,7 +8,7 @@ from golden.gemm import gemm
 from golden.stream import LayerStreams
 from tb.array_driver import ArrayDriver
 from tb.random_layer import random_layer
-from tb.settings import SETTINGS, STALLS, parameters
+from tb.settings import SETTINGS, STALLS, parameters, reset_cycles
 from tb.stream import no_pauses, random_pauses, reset
 
 P = parameters()
@@ -58,10 +58,9 @@ async def reset_at_any_time(dut):
     bench = ArrayDriver(dut, P)
     await reset(dut)
     shape = (P.rows, 2 * P.group, P.columns)
-    expected_cycles = 4 * P.beats + 30
-    for _ in range(SETTINGS.get("resets", 12)):
+    for cycles in reset_cycles(rng, 4 * P.beats + 30):
         sending = bench.offer(LayerStreams(*random_layer(rng, P, *shape), P))
-        await ClockCycles(dut.clk, int(rng.integers(1, expected_cycles)))
+        await ClockCycles(dut.clk, cycles)
         for task in sending:
             task.cancel()
         dut.rst.value = 1

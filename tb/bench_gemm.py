@@ -11,7 +11,7 @@ from golden.stream import EngineStreams
 from hdl.engine import COMMANDS
 from tb.gemm_driver import GemmDriver
 from tb.random_layer import as_aligned, random_operands
-from tb.settings import SETTINGS, parameters
+from tb.settings import SETTINGS, parameters, reset_cycles
 
 P = parameters()
 
@@ -90,11 +90,12 @@ async def reset_in_the_middle(dut, soft):
     bench = GemmDriver(dut, P)
     await bench.reset()
     shape = (P.rows + 1, 2 * P.group + 1, P.columns + 1)
-    for _ in range(SETTINGS["resets"]):
+    beats = EngineStreams(*random_operands(rng, P, *shape), P).beats
+    for cycles in reset_cycles(rng, 2 * beats):
         x, weights = random_operands(rng, P, *shape)
         layer = EngineStreams(x, weights, P)
         await bench.begin(x, weights, layer)
-        await ClockCycles(dut.aclk, int(rng.integers(1, 2 * layer.beats)))
+        await ClockCycles(dut.aclk, cycles)
         for port in (*bench.sources.values(), bench.y):
             port.clear()
         if soft:

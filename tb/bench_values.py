@@ -5,7 +5,7 @@ import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden.values_parameters import ValuesParameters
-from tb.settings import SETTINGS, STALLS, compared
+from tb.settings import SETTINGS, STALLS, compared, reset_cycles
 from tb.softmax_driver import fields
 from tb.stream import (
     StreamSink,
@@ -155,10 +155,11 @@ async def reset_in_the_middle(dut):
     """After a reset at any time nothing of the past is left."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = await started(dut, rng)
-    for _ in range(SETTINGS["resets"]):
-        job = any_job(rng, P, 2 * P.queries, P.max_length, 2 * P.columns)
+    shape = 2 * P.queries, P.max_length, 2 * P.columns
+    for wait in reset_cycles(rng, cycles(any_job(rng, P, *shape), P)):
+        job = any_job(rng, P, *shape)
         senders = bench.send([job])
-        await ClockCycles(dut.clk, int(rng.integers(1, cycles(job, P))))
+        await ClockCycles(dut.clk, wait)
         for sender in senders:
             sender.cancel()
         for source in bench.sources.values():

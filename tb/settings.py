@@ -5,7 +5,7 @@ import os
 
 from golden.parameters import ArrayParameters
 
-__all__ = ["SETTINGS", "STALLS", "compared", "parameters"]
+__all__ = ["SETTINGS", "STALLS", "compared", "parameters", "reset_cycles"]
 
 #: Keyword arguments of :func:`tb.runner.run`.
 SETTINGS = json.loads(os.environ.get("MIXPE_SETTINGS", "{}"))
@@ -24,3 +24,15 @@ def compared(outputs: int) -> None:
     if "tally" in SETTINGS:
         with open(SETTINGS["tally"], "a") as file:
             file.write(f"{outputs}\n")
+
+
+def reset_cycles(rng, limit: int) -> list[int]:
+    """Cycles of a transfer, below ``limit``, in which a test resets, one in each round.
+
+    As many as setting ``resets`` says, at random; with setting ``every`` those that are so far
+    apart, from a random one on: with 1 every cycle.
+    """
+    if "every" in SETTINGS:
+        step = SETTINGS["every"]
+        return list(range(1 + int(rng.integers(step)), limit, step))
+    return rng.integers(1, limit, SETTINGS.get("resets", 12)).tolist()
