@@ -1,6 +1,10 @@
 """Soak: what is drawn, the journal, and that a wrong design fails with a seed that repeats it."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from itertools import count
 
@@ -117,11 +121,11 @@ def test_report(monkeypatch, tmp_path, clock):
 
 def test_page(monkeypatch, tmp_path, clock):
     page = tmp_path / "page.md"
-    page.write_text("# A\n<!-- soak: begin -->\nold\n<!-- soak: end -->\nb\n")
+    page.write_text("# A\n<!-- soak: begin -->\nearlier\n<!-- soak: end -->\nb\n")
     monkeypatch.setattr(soak, "perform", outcome)
     soak.main(0.2, 1, 1, tmp_path, page)
     text = page.read_text()
-    assert "old" not in text
+    assert "earlier" not in text
     assert "### Soak of 0.2 minutes, seed 1" in text
 
 
@@ -137,6 +141,31 @@ def test_failures_are_told(monkeypatch, tmp_path, clock, capsys):
     for failed in report["failed"]:
         assert f"mixpe soak --repeat {failed['seed']}" in told.out
         assert draw(failed["seed"]).parameters.to_dict() == failed["parameters"]
+
+
+#: A worker that tells its number, and has a task that lasts.
+POOL = """
+import os, time
+from scripts.processes import processes
+if __name__ == "__main__":
+    with processes(1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        pool.submit(time.sleep, 600)
+        time.sleep(600)
+"""
+
+
+def test_workers_end_with_a_run_that_is_killed(tmp_path):
+    (tmp_path / "pool.py").write_text(POOL)
+    with subprocess.Popen([sys.executable, tmp_path / "pool.py"], stdout=subprocess.PIPE,
+                          text=True) as process:
+        worker = int(process.stdout.readline())
+        process.kill()
+        try:
+            process.communicate(timeout=20)  # the worker has the output open too
+        except subprocess.TimeoutExpired:
+            os.kill(worker, signal.SIGKILL)
+            raise
 
 
 # A job
