@@ -41,7 +41,7 @@ RESETS = {
 }
 
 #: Cycles in which unknown values are looked for; the simulator that knows them is slow.
-LONGEST = 600
+LONGEST = 400
 
 #: What the benches read besides.
 SETTINGS = {"shapes": [], "lengths": [0], "layers": [], "rounds": 1, "count": 1}
