@@ -11,6 +11,7 @@ SWEEP      ?= examples/cheapest_mac.toml
 FAMILY     ?= ecp5
 SEEDS      ?= 5
 WORKERS    ?= 2
+MINUTES    ?= 10
 
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 
@@ -18,7 +19,7 @@ BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
 .PHONY: help setup sim test test-full verilog synth fpga bench fidelity claims netlist-sim \
-        explore sets sizes figures formats registers lint clean distclean
+        soak explore sets sizes figures formats registers lint clean distclean
 
 help:         ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -62,6 +63,9 @@ claims: setup  ## Compare layers of models on machines of equal area, beside the
 
 netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
 	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"
+
+soak: setup   ## Run blocks of random sets on their benches for MINUTES; goes on if interrupted [SEED]
+	@$(MIXPE) soak --minutes "$(MINUTES)" --seed "$(SEED)" --workers "$(WORKERS)"
 
 # All cores unless WORKERS is given; its default is for the tests.
 explore: setup  ## Measure the tiles of SWEEP and show the Pareto front, on all cores or WORKERS [LIBERTY]

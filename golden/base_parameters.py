@@ -35,9 +35,11 @@ class BaseParameters:
             raise ValueError("Name must be a lower-case identifier of at most 32 characters, "
                              f"not {self.name!r}")
         for field, allowed in choices.items():
-            if getattr(self, field) not in allowed:
+            value = getattr(self, field)
+            # Python takes 1 for True.
+            if not any(type(value) is type(each) and value == each for each in allowed):
                 raise ValueError(f"Parameter {field} must be one of "
-                                 f"{', '.join(map(str, allowed))}, not {getattr(self, field)!r}")
+                                 f"{', '.join(map(str, allowed))}, not {value!r}")
         for field, (low, high) in ranges.items():
             value = getattr(self, field)
             if type(value) is not int or not low <= value <= high:

@@ -289,6 +289,28 @@ def netlist_sim(parameters, liberty, seed):
 
 
 @cli.command()
+@click.option("--minutes", type=click.IntRange(1, 10080), default=10, show_default=True,
+              help="How long it lasts, earlier runs with the seed included.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
+              help="Seed of all jobs; a soak that was interrupted goes on.")
+@workers_option
+@click.option("--repeat", "job", type=click.IntRange(0, 2**31 - 1), metavar="SEED",
+              help="Run one job again, by its own seed, and nothing else.")
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+              help="Page whose tables are renewed.")
+@output_option("build")
+def soak(minutes, seed, workers, job, page, output):
+    """Run blocks of random sets on their benches, with stalls and resets, for as long as told."""
+    from scripts import soak
+    if job is not None:
+        if not soak.repeat(job):
+            raise click.ClickException(f"Job {job} failed")
+        return
+    if failures := soak.main(minutes, seed, workers, output, page)["failures"]:
+        raise click.ClickException(f"{failures} jobs failed")
+
+
+@cli.command()
 @click.option("--readme", type=click.Path(path_type=Path, dir_okay=False), default="README.md",
               show_default=True, help="File with the tables of sizes.")
 @click.option("--page", type=click.Path(path_type=Path, dir_okay=False),

@@ -5,15 +5,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from golden.parameters import ArrayParameters
 
-__all__ = ["NAME", "PERIOD", "Point", "Sweep"]
+__all__ = ["MAX_COMBINATIONS", "NAME", "PERIOD", "Point", "Sweep"]
 
 #: Name of every set of a sweep, so that equal tiles have equal Verilog.
 NAME = "point"
+
+#: Combinations of all groups of axes.
+MAX_COMBINATIONS = 100_000
 
 #: Axis that is no parameter of a set: the period that cells are sized for.
 PERIOD = "period"
@@ -100,7 +104,8 @@ class Sweep:
         ------
         ValueError
             If a key is not known, a parameter is missing, a list is none or has no value, a
-            period is not one, or no combination is an array.
+            period is not one, there are more than :data:`MAX_COMBINATIONS`, or no combination is
+            an array.
 
         Examples
         --------
@@ -120,9 +125,14 @@ class Sweep:
             raise ValueError(f"Key axes must be a list of tables, not {groups!r}")
         known = [field.name for field in fields(ArrayParameters) if field.name != "name"]
         _check_keys("Parameters of base", base, known)
+        for group in groups:
+            _check_axes(group, [*known, PERIOD])
+        count = sum(prod(map(len, group.values())) for group in groups)
+        if count > MAX_COMBINATIONS:
+            raise ValueError(f"Axes must have at most {MAX_COMBINATIONS} combinations in all, "
+                             f"not {count}")
         points, refused = {}, Counter()
         for group in groups:
-            _check_keys("Axes", group, [*known, PERIOD])
             for choice in _combinations(group):
                 period = _period(choice.pop(PERIOD, NO_PERIOD))
                 try:
@@ -148,13 +158,18 @@ def _check_keys(what: str, table: Mapping[str, Any], known: Iterable[str]) -> No
                          f"not {', '.join(unknown)}")
 
 
-def _combinations(group: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Each choice of a value for each axis; the last axis changes fastest."""
+def _check_axes(group: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse axes that are not known or have no list of values."""
+    _check_keys("Axes", group, known)
     for axis, listed in group.items():
         if not isinstance(listed, list) or not listed:
             raise ValueError(f"Axis {axis} must be a list of values, not {listed!r}")
         if any(isinstance(value, (list, dict)) for value in listed):
             raise ValueError(f"Axis {axis} must have numbers, words or truth values, not {listed}")
+
+
+def _combinations(group: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Each choice of a value for each axis; the last axis changes fastest."""
     for choice in product(*group.values()):
         yield dict(zip(group, choice, strict=True))
 

@@ -8,6 +8,7 @@ from golden.mixed import MixedWeights
 from golden.parameters import ArrayParameters
 from golden.quantise import Activations, GroupedWeights
 from golden.stream import LayerStreams
+from tb.settings import compared
 from tb.stream import StreamSink, StreamSource, no_pauses, start_clock
 
 __all__ = ["ArrayDriver"]
@@ -50,6 +51,7 @@ class ArrayDriver:
         await RisingEdge(self.dut.clk)
         assert all(task.done() for task in sending), "the outputs came without all of the inputs"
         outputs = layer.outputs(beats)
+        compared(outputs.size)
         self.y.received.clear()
         return outputs
 

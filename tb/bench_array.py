@@ -8,7 +8,7 @@ from golden.gemm import gemm
 from golden.stream import LayerStreams
 from tb.array_driver import ArrayDriver
 from tb.random_layer import random_layer
-from tb.settings import SETTINGS, parameters
+from tb.settings import SETTINGS, STALLS, parameters, reset_cycles
 from tb.stream import no_pauses, random_pauses, reset
 
 P = parameters()
@@ -31,7 +31,7 @@ async def every_shape(bench: ArrayDriver, rng):
 async def shapes(dut, stalls):
     """Every shape matches golden, with stalls on all streams and without."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
-    bench = ArrayDriver(dut, P, random_pauses(rng) if stalls else no_pauses)
+    bench = ArrayDriver(dut, P, random_pauses(rng, **STALLS) if stalls else no_pauses)
     await every_shape(bench, rng)
 
 
@@ -58,10 +58,9 @@ async def reset_at_any_time(dut):
     bench = ArrayDriver(dut, P)
     await reset(dut)
     shape = (P.rows, 2 * P.group, P.columns)
-    expected_cycles = 4 * P.beats + 30
-    for _ in range(SETTINGS.get("resets", 12)):
+    for cycles in reset_cycles(rng, 4 * P.beats + 30):
         sending = bench.offer(LayerStreams(*random_layer(rng, P, *shape), P))
-        await ClockCycles(dut.clk, int(rng.integers(1, expected_cycles)))
+        await ClockCycles(dut.clk, cycles)
         for task in sending:
             task.cancel()
         dut.rst.value = 1

@@ -11,7 +11,7 @@ from golden.stream import EngineStreams
 from hdl.engine import COMMANDS
 from tb.gemm_driver import GemmDriver
 from tb.random_layer import as_aligned, random_operands
-from tb.settings import SETTINGS, parameters
+from tb.settings import SETTINGS, parameters, reset_cycles
 
 P = parameters()
 
@@ -90,11 +90,12 @@ async def reset_in_the_middle(dut, soft):
     bench = GemmDriver(dut, P)
     await bench.reset()
     shape = (P.rows + 1, 2 * P.group + 1, P.columns + 1)
-    for _ in range(SETTINGS["resets"]):
+    beats = EngineStreams(*random_operands(rng, P, *shape), P).beats
+    for cycles in reset_cycles(rng, 2 * beats):
         x, weights = random_operands(rng, P, *shape)
         layer = EngineStreams(x, weights, P)
         await bench.begin(x, weights, layer)
-        await ClockCycles(dut.aclk, int(rng.integers(1, 2 * layer.beats)))
+        await ClockCycles(dut.aclk, cycles)
         for port in (*bench.sources.values(), bench.y):
             port.clear()
         if soft:
@@ -261,7 +262,7 @@ async def ends_of_streams(dut):
     bench = GemmDriver(dut, P)
     await bench.reset()
     for name in bench.sources:
-        layers = [random_operands(rng, P, P.rows, 2 * P.group, P.columns) for _ in range(2)]
+        layers = [random_operands(rng, P, P.rows + 1, 2 * P.group, P.columns) for _ in range(2)]
         streams = [EngineStreams(*layer, P) for layer in layers]
         for x, weights in layers:
             await bench.start(*x.q.shape, weights.shape[1])
@@ -288,7 +289,7 @@ async def counters(dut):
     bench = GemmDriver(dut, P)
     await bench.reset()
     shares = [0, 0.1, 0.2, 0.5, 1] if P.wide else [0]
-    n = 5 * P.columns + 3
+    n, half = 5 * P.columns + 3, max(1, P.columns // 2)
     for share in shares:
         await bench.write("CONTROL", 4)
         wide = round(share * n)
@@ -296,11 +297,11 @@ async def counters(dut):
         layer = EngineStreams(x, weights, P)
         np.testing.assert_array_equal(await bench.run(x, weights), expected(x, weights))
         await ClockCycles(dut.aclk, 50)
-        passes = -(-wide // (P.columns // 2)) + -(-(n - wide) // P.columns)
+        passes = -(-wide // half) + -(-(n - wide) // P.columns)
         assert await bench.read("BUSY") == passes * 2 * (P.beats + P.least_beats)
         assert await bench.read("WORDS_X") == len(layer.payloads["x"])
         assert await bench.read("WORDS_W") == len(layer.payloads["w"])
-        size = [min(P.columns // 2, wide - start) for start in range(0, wide, P.columns // 2)]
+        size = [min(half, wide - start) for start in range(0, wide, half)]
         size += [min(P.columns, n - wide - start) for start in range(0, n - wide, P.columns)]
         beats = sum(-(-each // P.y_lanes) for each in size)
         assert await bench.read("WORDS_Y") == (P.rows + 1) * beats

@@ -6,7 +6,7 @@ import numpy as np
 from golden.gemm import gemm
 from tb.array_driver import ArrayDriver
 from tb.random_layer import random_layer
-from tb.settings import SETTINGS, parameters
+from tb.settings import SETTINGS, STALLS, parameters
 from tb.stream import no_pauses, random_pauses, reset
 
 P = parameters()
@@ -17,7 +17,7 @@ P = parameters()
 async def layers(dut, stalls):
     """Layers of every group size match golden, one after the other without a reset."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
-    bench = ArrayDriver(dut, P, random_pauses(rng) if stalls else no_pauses)
+    bench = ArrayDriver(dut, P, random_pauses(rng, **STALLS) if stalls else no_pauses)
     await reset(dut)
     for m, k, n, group in SETTINGS["layers"]:
         options = {"wide": int(rng.integers(0, n + 1))} if P.wide else {}

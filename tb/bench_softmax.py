@@ -8,7 +8,7 @@ from golden.exact_softmax import exact_softmax
 from golden.exaq import constants
 from golden.softmax import softmax
 from golden.softmax_parameters import BaselineParameters, Constants, SoftmaxParameters
-from tb.settings import SETTINGS
+from tb.settings import SETTINGS, STALLS, reset_cycles
 from tb.softmax_driver import SoftmaxDriver
 from tb.stream import cycle, no_pauses, random_pauses, reset
 
@@ -104,7 +104,7 @@ async def started(dut, rng, pause=no_pauses):
 async def rows(dut, stalls, codes):
     """Rows of every length and kind, back to back, as probabilities and as codes."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
-    bench = await started(dut, rng, random_pauses(rng) if stalls else no_pauses)
+    bench = await started(dut, rng, random_pauses(rng, **STALLS) if stalls else no_pauses)
     if codes:
         dut.codes.value = 1
     await compare(bench, rng, rounds=SETTINGS["rounds"], codes=codes)
@@ -116,10 +116,10 @@ async def reset_in_the_middle(dut):
     """After a reset at any time nothing of the past is left."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = await started(dut, rng)
-    for _ in range(SETTINGS["resets"]):
+    for cycles in reset_cycles(rng, 4 * P.words + 60):
         row = (*any_row(rng, P.max_length), 0)
         sending = cocotb.start_soon(bench.x.send(bench.words(*row) * 2))
-        await ClockCycles(dut.clk, int(rng.integers(1, 4 * P.words + 60)))
+        await ClockCycles(dut.clk, cycles)
         sending.cancel()
         bench.x.valid.value = 0
         await reset(dut)

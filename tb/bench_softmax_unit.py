@@ -10,7 +10,7 @@ from golden.registers import SOFTMAX_ID, softmax_registers
 from tb.axi_lite import SLVERR
 from tb.axi_unit import UnitRegisters, kept_bytes, stream_sink, stream_source
 from tb.bench_softmax import EXACT, P, any_constants, any_row, expected, lengths
-from tb.settings import SETTINGS
+from tb.settings import SETTINGS, compared, reset_cycles
 from tb.stream import PERIOD_NS
 
 #: Registers that the unit with exact exponents has not: MODE, and a constant.
@@ -56,6 +56,7 @@ class UnitDriver(UnitRegisters):
         size, fmt = P.y_format.bits // 8, P.y_format
         kept = kept_bytes(frame)
         actual = np.frombuffer(kept, f"<u{size}").astype(np.int64)
+        compared(actual.size)
         outputs, all_masked, invalid = expected(x, mask, chosen, constants, codes)
         if codes:
             actual = actual & (1 << P.word_bits) - 1
@@ -132,9 +133,9 @@ async def soft_reset(dut):
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench, constants = UnitDriver(dut), any_constants(rng)
     await bench.begin(constants)
-    for _ in range(SETTINGS["resets"]):
+    for cycles in reset_cycles(rng, 3 * P.words + 40):
         await bench.send(*any_row(rng, P.max_length), 0)
-        await ClockCycles(dut.aclk, int(rng.integers(1, 3 * P.words + 40)))
+        await ClockCycles(dut.aclk, cycles)
         bench.x.clear()
         await bench.write("CONTROL", 1)
         for port in (bench.x, bench.y):

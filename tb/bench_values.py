@@ -5,7 +5,7 @@ import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden.values_parameters import ValuesParameters
-from tb.settings import SETTINGS
+from tb.settings import SETTINGS, STALLS, compared, reset_cycles
 from tb.softmax_driver import fields
 from tb.stream import (
     StreamSink,
@@ -66,6 +66,7 @@ class Bench:
         await RisingEdge(self.dut.clk)
         assert all(sender.done() for sender in senders), "outputs came without all of the inputs"
         self.y.received.clear()
+        compared(sum(len(job.rows) * job.v.shape[1] for job in jobs))
         bits = P.y_format.bits
         for index, (actual, wanted) in enumerate(zip(received, expected, strict=True)):
             keep = wanted >> P.columns * bits
@@ -102,7 +103,7 @@ def jobs_of_all_lengths(rng):
 async def jobs(dut, stalls):
     """Jobs of every length back to back, of all sets of exponents."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
-    bench = await started(dut, rng, random_pauses(rng) if stalls else no_pauses)
+    bench = await started(dut, rng, random_pauses(rng, **STALLS) if stalls else no_pauses)
     for _ in range(SETTINGS["rounds"]):
         await bench.compare(jobs_of_all_lengths(rng))
     await bench.idle()
@@ -154,10 +155,11 @@ async def reset_in_the_middle(dut):
     """After a reset at any time nothing of the past is left."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = await started(dut, rng)
-    for _ in range(SETTINGS["resets"]):
-        job = any_job(rng, P, 2 * P.queries, P.max_length, 2 * P.columns)
+    shape = 2 * P.queries, P.max_length, 2 * P.columns
+    for wait in reset_cycles(rng, cycles(any_job(rng, P, *shape), P)):
+        job = any_job(rng, P, *shape)
         senders = bench.send([job])
-        await ClockCycles(dut.clk, int(rng.integers(1, cycles(job, P))))
+        await ClockCycles(dut.clk, wait)
         for sender in senders:
             sender.cancel()
         for source in bench.sources.values():

@@ -16,7 +16,7 @@ from golden.softmax import softmax
 from golden.softmax_parameters import SoftmaxParameters
 from golden.values_parameters import ValuesParameters
 from tb.axi_unit import UnitRegisters, kept_bytes, stream_sink, stream_source
-from tb.settings import SETTINGS
+from tb.settings import SETTINGS, compared, reset_cycles
 from tb.stream import PERIOD_NS
 from tb.values_driver import Job, any_exponents, any_job, cycles
 
@@ -90,6 +90,7 @@ class UnitDriver(UnitRegisters):
         order = [wanted[first:first + P.queries, column:column + P.columns].ravel()
                  for first in range(0, len(wanted), P.queries)
                  for column in range(0, wanted.shape[1], P.columns)]
+        compared(wanted.size)
         np.testing.assert_array_equal(np.frombuffer(kept, f"<u{size}"), np.concatenate(order))
 
 
@@ -256,10 +257,11 @@ async def stalls_tell_their_cause(dut):
 async def soft_reset(dut):
     """A soft reset discards commands and data, and leaves the exponents."""
     bench, rng = await started(dut)
-    for _ in range(SETTINGS["resets"]):
-        job = any_job(rng, P, 2 * P.queries, P.max_length, 2 * P.columns)
+    shape = 2 * P.queries, P.max_length, 2 * P.columns
+    for wait in reset_cycles(rng, cycles(any_job(rng, P, *shape), P)):
+        job = any_job(rng, P, *shape)
         await bench.send(job)
-        await ClockCycles(dut.aclk, int(rng.integers(1, cycles(job, P))))
+        await ClockCycles(dut.aclk, wait)
         for source in bench.sources.values():
             source.clear()
         await bench.write("CONTROL", 2)

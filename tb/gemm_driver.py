@@ -13,6 +13,7 @@ from golden.quantise import Activations, GroupedWeights
 from golden.registers import gemm_registers
 from golden.stream import EngineStreams
 from tb.axi_unit import UnitRegisters, stream_sink, stream_source
+from tb.settings import compared
 from tb.stream import PERIOD_NS
 
 __all__ = ["GemmDriver"]
@@ -110,7 +111,9 @@ class GemmDriver(UnitRegisters):
         """Codes of a GEMM's outputs, shape (M, N)."""
         frame = await self.y.recv()
         size = self.parameters.y_format.bits // 8
-        return layer.outputs(np.frombuffer(bytes(frame.tdata), f"<u{size}").astype(np.int64))
+        outputs = layer.outputs(np.frombuffer(bytes(frame.tdata), f"<u{size}").astype(np.int64))
+        compared(outputs.size)
+        return outputs
 
     async def run(self, x: Activations, weights: GroupedWeights | MixedWeights) -> np.ndarray:
         """Start a GEMM; return the codes of its outputs."""

@@ -21,7 +21,8 @@ def random_layer(rng, p: ArrayParameters, m: int, k: int, n: int, *, group: int 
     x, weights = random_activations(rng, p, m, k, group), random_weights(rng, p, k, n - wide, group)
     if wide:
         mac = "float" if p.mac == "float" else "product"  # any that takes them
-        eight = random_weights(rng, p.replace(wide=False, w="int8", mac=mac), k, wide, group)
+        own = p.replace(wide=False, w="int8", mac=mac, adders="compressors")
+        eight = random_weights(rng, own, k, wide, group)
         weights = MixedWeights(eight, weights, rng.permutation(n))
     return x, weights
 
@@ -29,8 +30,9 @@ def random_layer(rng, p: ArrayParameters, m: int, k: int, n: int, *, group: int 
 def random_operands(rng, p: ArrayParameters, m: int, k: int, n: int, **options
                     ) -> tuple[Activations, GroupedWeights | MixedWeights]:
     """Layer for an engine: as :func:`random_layer`, activations being floats if it aligns them."""
-    source = p.replace(x_align=0, x_scale="token", mac="float") if p.x_align else p
-    return random_layer(rng, source, m, k, n, **options)
+    if p.x_align:
+        p = p.replace(x_align=0, x_scale="token", mac="float", adders="compressors")
+    return random_layer(rng, p, m, k, n, **options)
 
 
 def as_aligned(p: ArrayParameters, x: Activations, group: int) -> Activations:

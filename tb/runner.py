@@ -177,7 +177,8 @@ def _locked(folder: Path):
 
 
 def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
-        tests: str | None = None, seed: int | None = None, **settings) -> int:
+        tests: str | None = None, seed: int | None = None, initial: int | None = None,
+        **settings) -> int:
     """Run the cocotb tests of ``bench`` in a compiled simulation.
 
     Parameters
@@ -195,6 +196,9 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     seed : int, optional
         Seed of the bench's random choices; if absent that of the environment variable
         ``COCOTB_RANDOM_SEED``, or any. Named if a test fails.
+    initial : int, optional
+        Seed of what registers and memories hold before the first reset, 1 to 2**31 - 1; any if
+        absent.
     **settings
         What the bench reads with :func:`tb.settings.settings`; JSON values.
 
@@ -223,7 +227,7 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
                 hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=bench, testcase=tests,
                 build_dir=folder / "obj", test_dir=work, results_xml=str(results),
                 waves=activity is not None, extra_env=environment, log_file=work / "run.log",
-                plusargs=["+verilator+rand+reset+2"])
+                plusargs=["+verilator+rand+reset+2", *_initial(initial)])
         count, failed = get_results(results)
     except RuntimeError as error:
         raise SimulationError(f"{bench} on {top} stopped with seed {seed}: {error}; "
@@ -235,6 +239,11 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
         (work / "dump.saif").replace(activity)
     shutil.rmtree(work)  # only what failed is of interest later
     return count
+
+
+def _initial(seed: int | None) -> list[str]:
+    """Option that fixes what registers hold at first."""
+    return [] if seed is None else [f"+verilator+seed+{seed}"]
 
 
 def simulate(source: str, top: str, bench: str, **options) -> int:

@@ -10,6 +10,7 @@ from golden.softmax_parameters import (
     Constants,
     SoftmaxParameters,
 )
+from tb.settings import compared
 from tb.stream import StreamSink, StreamSource, no_pauses, start_clock
 
 __all__ = ["SoftmaxDriver", "fields"]
@@ -100,6 +101,7 @@ class SoftmaxDriver:
         assert sending.done(), "the outputs came without all of the inputs"
         self.y.received.clear()
         outputs = []
+        compared(sum(len(x) for x, _, _ in rows))
         for x, _, _ in rows:
             count = self.p.row_cycles(len(x))
             outputs.append(received[:count])

@@ -39,6 +39,7 @@ def refuse(message):
     ({"x_scale": "e4m3"}, "Parameter x_scale must be one of token, fp16, bf16, e8m0, not 'e4m3'"),
     ({"x_zero": 2}, "Parameter x_zero must be one of False, True, not 2"),
     ({"wide": None}, "Parameter wide must be one of False, True, not None"),
+    ({"wide": 1}, "Parameter wide must be one of False, True, not 1"),
     *(({"w": w}, f"{WEIGHTS}{w!r}") for w in ("uint8", ["int4"])),
     ({"scale": "fp32"}, "Parameter scale must be one of fp16, bf16, e8m0, e4m3, not 'fp32'"),
     ({"y": "int4"}, "Parameter y must be one of fp32, fp16, bf16, int8, not 'int4'"),

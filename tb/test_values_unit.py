@@ -21,6 +21,8 @@ UNITS = [
     TINY.replace(name="four_values", bits=4, width=2, queries=2, columns=5, products=16,
                  max_length=33, y="fp32"),
     VALUES_SETS["attention_pv"].replace(name="few_values", queries=2),
+    # Totals of 18 bits, fewer than a float32 keeps.
+    TINY.replace(name="short_values", max_length=33, exp_bits=4),
 ]
 
 

@@ -86,8 +86,10 @@ class ValuesLane(Block):
 
         # A total as a float
         bits = max(len(self.total), SIGNIFICAND)
+        magnitude = Mux(self.total < 0, -self.total, self.total)[:bits]
+        padded    = Cat(magnitude, C(0, bits - len(magnitude)))  # totals of short rows are short
         magnitude, sign, scale = float32.later(m, "total_", (
-            Mux(self.total < 0, -self.total, self.total)[:bits], self.total < 0, self.scale))
+            padded, self.total < 0, self.scale))
         number = float32.round_exact(m, Exact(
             sign=sign, exponent=C(bits - 1 + FP32.bias), word=magnitude, fill=C(0),
             cancelled=C(1), infinite=C(0), nan=C(0)), subnormal=False, overflow=False)
