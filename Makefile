@@ -10,6 +10,7 @@ SEED       ?= 1
 SWEEP      ?= examples/cheapest_mac.toml
 FAMILY     ?= ecp5
 SEEDS      ?= 5
+COUNT      ?=
 WORKERS    ?= 2
 
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
@@ -18,7 +19,7 @@ BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
 .PHONY: help setup sim test test-full verilog synth fpga bench fidelity claims netlist-sim \
-        explore sets sizes figures formats registers lint clean distclean
+        vectors second-sim explore sets sizes figures formats registers lint clean distclean
 
 help:         ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -62,6 +63,12 @@ claims: setup  ## Compare layers of models on machines of equal area, beside the
 
 netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
 	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"
+
+vectors: setup  ## Hold the float arithmetic of every block against two references [COUNT SEED]
+	@$(MIXPE) vectors $(if $(COUNT),--count "$(COUNT)") --seed "$(SEED)" --workers "$(WORKERS)"
+
+second-sim: setup  ## Run the fixtures of every set in a second simulator and compare [SEED]
+	@$(MIXPE) second-sim --seed "$(SEED)" --workers "$(WORKERS)"
 
 # All cores unless WORKERS is given; its default is for the tests.
 explore: setup  ## Measure the tiles of SWEEP and show the Pareto front, on all cores or WORKERS [LIBERTY]

