@@ -96,6 +96,8 @@ class Operation:
         Cycles from the first port to the result.
     delays : dict of str to int
         Cycles that a port comes later than the first.
+    high : tuple of str
+        Ports that are always high.
     by_numpy : callable
         Codes of the results from the vectors, by numpy.
     exactly : callable
@@ -113,6 +115,7 @@ class Operation:
     output: str
     latency: int = 0
     delays: dict[str, int] = field(default_factory=dict)
+    high: tuple[str, ...] = ()
     by_numpy: Callable[[Vectors], NDArray]
     exactly: Callable[..., int]
     rules: str = FLOAT
@@ -159,9 +162,8 @@ class Operation:
         block = self.block(self.parameters)
         gates = Gates(verilog(block), block.module, changes=changes)
         count = len(next(iter(vectors.values())))
-        enables = tuple(name for name in gates.inputs if name.startswith("enable"))
         return gates.run(vectors, self.delays, self.output, self.latency, _copies(count),
-                         high=enables)
+                         high=self.high)
 
 
 def _copies(count: int) -> int:
@@ -417,7 +419,8 @@ def rescaled(parameters: ArrayParameters, *, convert: bool = False) -> Operation
     name  = ("fp32" if convert else "fp32 * fp32 -> fp32") + (
         f" -> {fmt.name}" if convert or fmt != FP32 else "")
     return Operation(name=name, parameters=parameters, block=Rescale, stimuli=stimuli, output="y",
-                     latency=Rescale.LATENCY, by_numpy=by_numpy, exactly=exactly, rules=rules)
+                     latency=Rescale.LATENCY, high=("enable",), by_numpy=by_numpy, exactly=exactly,
+                     rules=rules)
 
 
 def _narrowed(y: ieee754.Datum, fmt: Format) -> int:
@@ -550,15 +553,14 @@ def tile_products() -> Operation:
         else:
             size  = max(count, 1 << x.bits)
             codes = [np.resize(np.arange(1 << x.bits), size), rng.integers(0, 1 << w.bits, size)]
-        ones = np.ones(len(codes[0]), dtype=np.int64)
-        return {"x_i": codes[0], "w_i": codes[1], "last_i": ones, "move_i": ones}
+        return {"x_i": codes[0], "w_i": codes[1]}
 
     def by_numpy(v):
         activations = numbers(v["x_i"], x).astype(np.float64)
         steps = np.where(np.isfinite(activations), activations, 0) / x.step * v["w_i"]
         return steps.astype(np.int64) % (1 << p.sum_bits)
 
-    def exactly(code, q, _last, _move):
+    def exactly(code, q):
         number = datum(code, BINARY[x.name])
         if number.infinite or number.nan:
             return 0
@@ -567,7 +569,8 @@ def tile_products() -> Operation:
 
     return Operation(name=f"{x.name} * {w.name} -> exact", parameters=p, block=Tile,
                      stimuli=stimuli, output="drain_o", latency=3, by_numpy=by_numpy,
-                     exactly=exactly, rules="exact; infinities and NaN add nothing here",
+                     exactly=exactly, high=("enable_i", "last_i", "move_i"),
+                     rules="exact; infinities and NaN add nothing here",
                      space=space)
 
 
@@ -575,24 +578,20 @@ def tile_products() -> Operation:
 FULL = ArrayParameters(name="vectors", x_scale="bf16", scale="bf16", w="int8", mac="product",
                        group=4096, lanes=4, tile_rows=2, tile_columns=1)
 
-#: Sums of floats that are too wide for any integer of a machine.
-WIDE = SETS["w4a16"].replace(name="w4a16_bf16", x="bf16", scale="bf16")
-
 
 def _operations() -> list[Operation]:
     """Operations, elementary ones first."""
-    full, wide = Steps(FULL), Steps(WIDE)
+    full = Steps(FULL)
     tiny = SETS["tiny"]
     converted = [tiny.replace(name=f"tiny_{y}", y=y) for y in ("fp16", "bf16", "int8")]
     arrays = [p for p in SETS.values() if not p.x_zero]
     every = [Steps(p).operation(f"{p.scale} -> fp32", Steps(p).every_scale,
                                 space=1 << p.scale_format.bits)
-             for p in (SETS["edge"], WIDE, SETS["nvfp4"], SETS["mxfp4"])]
+             for p in (SETS["edge"], FULL, SETS["nvfp4"], SETS["mxfp4"])]
     return [
         *every,
         full.operation("integer -> fp32", full.conversions),
         Steps(SETS["w4a16"]).operation("sum of fp16 -> fp32", Steps(SETS["w4a16"]).conversions),
-        wide.operation("sum of bf16 -> fp32", wide.conversions),
         *(rescaled(p, convert=True) for p in converted),
         *(scaled(p) for p in (FULL, SETS["mixed"], SETS["w4a16_aligned"], SETS["mxfp4"])),
         full.operation("integer -> fp32, * bf16 -> fp32", full.multiplications),
