@@ -27,10 +27,13 @@ class Recording:
     ----------
     inputs, outputs : ndarray of uint32, shape (cycles, words)
         As :mod:`tb.cxxrtl` has them.
+    unknown : int
+        How many cycles at the beginning have inputs alone: a reset in the first instant.
     """
 
     inputs: NDArray[np.uint32]
     outputs: NDArray[np.uint32]
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ class Outcome:
 def recorded(path: Path, source: str, top: str) -> Recording:
     """Ports of a module from a VCD file of Verilator.
 
+    Of an edge in the first instant the file has only what follows it. The benches reset then, so
+    that this becomes a cycle with the reset and without outputs.
+
     Raises
     ------
     ValueError
@@ -84,7 +90,8 @@ def recorded(path: Path, source: str, top: str) -> Recording:
     rows = {output: [] for output in sides}
     with open(path, encoding="utf-8") as file:
         codes = _variables(file, names)
-        high, last = False, {output: words.copy() for output, words in now.items()}
+        high, first, unknown = False, True, 0
+        last = {output: words.copy() for output, words in now.items()}
         for changes in _steps(file):
             level = high
             for code, value in changes:
@@ -96,13 +103,17 @@ def recorded(path: Path, source: str, top: str) -> Recording:
                         words = to_words([value], port.width)[0]
                         now[port.output][places[name]:places[name] + port.words] = words
             if level and not high:
+                if first:
+                    unknown = 1
+                    if "rst" in places:
+                        last[False][places["rst"]] = 1
                 for output, words in last.items():
                     rows[output].append(words)
-            high = level
+            high, first = level, first and not changes
             last = {output: words.copy() for output, words in now.items()}
     if not rows[False]:
         raise ValueError(f"{path} must have an edge of {clock}")
-    return Recording(np.array(rows[False]), np.array(rows[True]))
+    return Recording(np.array(rows[False]), np.array(rows[True])[unknown:], unknown)
 
 
 def _variables(lines: Iterator[str], names: dict[str, Port]) -> dict[str, set[str]]:
@@ -148,7 +159,8 @@ def replayed(recording: Recording, source: str, top: str, *, changes: str = "") 
         Commands of Yosys that break the design.
     """
     simulation = Simulation(source, top, changes=changes)
-    outputs = simulation.run(recording.inputs)
+    outputs = simulation.run(recording.inputs)[recording.unknown:]
+    inputs  = recording.inputs[recording.unknown:]
     both = recording.outputs, outputs
     first = ""
     if len(places := np.argwhere(both[0] != both[1])):
@@ -157,7 +169,7 @@ def replayed(recording: Recording, source: str, top: str, *, changes: str = "") 
         first = (f"{owners[word]} of {top} in cycle {cycle} must be as in Verilator, "
                  f"{both[0][cycle, word]:#x}, not {both[1][cycle, word]:#x}")
     streams = {}
-    for name, masks in _streams(simulation, recording.inputs, both).items():
+    for name, masks in _streams(simulation, inputs, both).items():
         streams[name] = tuple(_digest(part) for part in masks)
     return Outcome(len(outputs), tuple(_digest(each) for each in both), streams, first)
 

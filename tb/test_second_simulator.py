@@ -162,6 +162,14 @@ def test_recording_has_what_stands_before_each_edge(recording):
     assert recording.outputs.tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 8, 1]]
 
 
+def test_an_edge_in_the_first_instant_is_a_reset(tmp_path):
+    (tmp_path / "ports.vcd").write_text(VCD.replace("0!", "1!", 1).replace("#5\n1!", "#5\n0!", 1))
+    recording = recorded(tmp_path / "ports.vcd", COUNTER, "top")
+    assert recording.inputs[0].tolist() == [1, 0, 0, 0]
+    assert (len(recording.inputs), len(recording.outputs), recording.unknown) == (3, 2, 1)
+    assert replayed(recording, COUNTER, "top").cycles == 2
+
+
 def test_replay(recording):
     outcome = replayed(recording, COUNTER, "top")
     assert outcome.equal
