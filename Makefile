@@ -10,6 +10,7 @@ SEED       ?= 1
 SWEEP      ?= examples/cheapest_mac.toml
 FAMILY     ?= ecp5
 SEEDS      ?= 5
+COUNT      ?=
 WORKERS    ?= 2
 MINUTES    ?= 10
 
@@ -19,7 +20,8 @@ BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
 .PHONY: help setup sim test test-full verilog synth fpga bench fidelity claims netlist-sim \
-        soak explore sets sizes figures formats registers lint clean distclean
+        vectors second-sim soak explore sets sizes figures formats registers lint clean \
+        distclean
 
 help:         ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -66,6 +68,12 @@ netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SE
 
 soak: setup   ## Run blocks of random sets on their benches for MINUTES; goes on if interrupted [SEED]
 	@$(MIXPE) soak --minutes "$(MINUTES)" --seed "$(SEED)" --workers "$(WORKERS)"
+
+vectors: setup  ## Hold the float arithmetic of every block against two references [COUNT SEED]
+	@$(MIXPE) vectors $(if $(COUNT),--count "$(COUNT)") --seed "$(SEED)" --workers "$(WORKERS)"
+
+second-sim: setup  ## Run the fixtures of every set in a second simulator and compare [SEED]
+	@$(MIXPE) second-sim --seed "$(SEED)" --workers "$(WORKERS)"
 
 # All cores unless WORKERS is given; its default is for the tests.
 explore: setup  ## Measure the tiles of SWEEP and show the Pareto front, on all cores or WORKERS [LIBERTY]

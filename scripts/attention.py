@@ -16,7 +16,7 @@ from scripts.console import console, progress
 from tb.attention_head import quantised_head, relative
 from tb.attention_unit import HeadRun, run_head
 
-__all__ = ["Head", "run", "main"]
+__all__ = ["BITS", "Head", "softmax_set", "values_set", "run", "main"]
 
 #: Elements of a word of both units; small, for they are compiled once for each number of bits.
 WIDTH = 4
@@ -68,7 +68,7 @@ def main(tokens: int, columns: int, sigma: float, seed: int) -> None:
             step(f"running an attention head with codes of {bits} bits")
             heads.append(run(bits, scores, v, seed))
     console.print(_table(heads, tokens, columns, sigma))
-    console.print(f"Verilog {', '.join(_softmax_set(head.bits, tokens).name for head in heads)}: "
+    console.print(f"Verilog {', '.join(softmax_set(head.bits, tokens).name for head in heads)}: "
                   f"softmax unit and unit for V in a chain, {WIDTH} elements a word, seed {seed}")
     for head in heads:
         if head.mismatches:
@@ -76,15 +76,15 @@ def main(tokens: int, columns: int, sigma: float, seed: int) -> None:
                                        f"head with {head.bits} bits differ from golden")
 
 
-def _softmax_set(bits: int, tokens: int) -> SoftmaxParameters:
+def softmax_set(bits: int, tokens: int) -> SoftmaxParameters:
     """Softmax unit that takes whole rows."""
     return SoftmaxParameters(name=f"head_{bits}bit", width=WIDTH, bits=bits, max_length=tokens,
                              y="fp16", sets=1, least_length=min(32, tokens))
 
 
-def _values_set(softmax_set: SoftmaxParameters) -> ValuesParameters:
+def values_set(softmax: SoftmaxParameters) -> ValuesParameters:
     """Unit for V that takes the codes of a softmax unit."""
-    p = softmax_set
+    p = softmax
     return ValuesParameters(name=f"{p.name}_pv", width=p.width, bits=p.bits, queries=2,
                             columns=2, max_length=p.max_length, exp_bits=p.exp_bits,
                             code_bits=p.y_format.bits, y="fp32", sets=1)
@@ -104,10 +104,10 @@ def run(bits: int, scores: np.ndarray, v: np.ndarray, seed: int) -> Head:
     seed : int
         Seed of what is beyond the edges of V.
     """
-    unit = _softmax_set(bits, scores.shape[1])
+    unit = softmax_set(bits, scores.shape[1])
     expected = quantised_head(unit, scores, v)
     exact = exact_softmax_reference(unit.x_format.decode(scores))
-    outcome = run_head(unit, _values_set(unit), expected.constants, scores, expected.values,
+    outcome = run_head(unit, values_set(unit), expected.constants, scores, expected.values,
                        seed=seed)
     return Head(bits, expected.lo, outcome, int(np.count_nonzero(outcome.y != expected.outputs)),
                 relative(unit.y_format.decode(expected.result.probabilities), exact),

