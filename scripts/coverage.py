@@ -53,6 +53,11 @@ class Reason:
     low : int or str
         Lowest bit of the signal that it speaks of; or a parameter or width of the set, whose
         number of bits that is. A signal of one bit is its bit 0.
+    high : int, optional
+        Highest bit that it speaks of.
+    fields : int
+        Width of the fields that the signal is made of, whose bits ``low`` and ``high`` count; 0
+        for all of it.
     sets : tuple of str
         Names of sets; all if empty.
     """
@@ -62,6 +67,8 @@ class Reason:
     reason: str
     kind: str = "toggle"
     low: int | str = 0
+    high: int | None = None
+    fields: int = 0
     sets: tuple[str, ...] = ()
 
     def matches(self, p: Parameters, point: Point) -> bool:
@@ -73,8 +80,10 @@ class Reason:
         if self.kind == "line":
             return bool(re.fullmatch(self.name, point.name))
         signal, bit, _ = parts(point.name)
-        low = self.low if isinstance(self.low, int) else getattr(p, self.low).bit_length()
-        return bit >= low and bool(re.fullmatch(self.name, signal))
+        low = self.low if isinstance(self.low, int) else getattr(p, self.low, 0).bit_length()
+        place = bit % self.fields if self.fields else bit
+        return (low <= place and (self.high is None or place <= self.high)
+                and bool(re.fullmatch(self.name, signal)))
 
 
 def reasons(path: Path = UNREACHABLE) -> list[Reason]:

@@ -64,9 +64,9 @@ def test_file(tmp_path):
     counts = read(path, SOURCE)
     assert counts == {
         Point("mixpe_tiny", "toggle", "x__y[3]:0->1"): 2,
-        Point("mixpe_tiny", "line", "8: always @(posedge clk): block"): 5,
-        Point("mixpe_tiny", "line", "9: if (i[1]) o <= 2'h2;: if"): 0,
-        Point("mixpe_tiny", "line", "9: if (i[1]) o <= 2'h2;: else"): 7,
+        Point("mixpe_tiny", "line", "9: always @(posedge clk): block"): 5,
+        Point("mixpe_tiny", "line", "10: if (i[1]) o <= 2'h2;: if"): 0,
+        Point("mixpe_tiny", "line", "10: if (i[1]) o <= 2'h2;: else"): 7,
     }
     both = merged([counts, counts, {Point("m", "line", "1"): 3}])
     assert sorted(both.values()) == [0, 3, 4, 10, 14]
@@ -91,7 +91,7 @@ def test_a_known_hole(tmp_path):
     path = tmp_path / "coverage.dat"
     assert runner.run(folder, "mixpe_tiny", "tb.bench_switch", coverage=path) == 1
     found = module_report(TINY, "mixpe_tiny", read(path, SOURCE), [])
-    assert found["holes"] == ["9: if (i[1]) o <= 2'h2;: if", "i[1]", "o[1]"]
+    assert found["holes"] == ["10: if (i[1]) o <= 2'h2;: if", "i[1]", "o[1]"]
     assert found["toggle"] == {"hit": 6, "total": 10, "excluded": 0}
     assert found["line"]["hit"] == found["line"]["total"] - 1
 
