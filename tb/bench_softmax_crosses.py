@@ -32,7 +32,7 @@ def row(rng, values: dict) -> tuple[np.ndarray, np.ndarray, int] | None:
     fmt, minus = P.x_format, P.x_format.infinity | 1 << P.x_format.bits - 1
     kinds = {axis: str(rng.choice(SOFTMAX[0].axes[axis](P))) for axis in ("length", "rest")}
     n = length(rng, values.get("length", kinds["length"]), values.get("rest", kinds["rest"]))
-    # No two alike, and far enough apart to have codes of every kind.
+    # Below the maximum, 0, by little and by much, to have codes of every kind.
     x = fmt.encode(-np.abs(rng.normal(size=n)) * rng.choice([1, 4, 8]) - 2.0**-6)
     mask, places = np.zeros(n, dtype=bool), list(rng.permutation(n))
     left_out = values.get("left_out", "nothing")
@@ -47,7 +47,7 @@ def row(rng, values: dict) -> tuple[np.ndarray, np.ndarray, int] | None:
              "all": len(places)}[values.get("ties", "one")]
     if len(places) < count or (count == 0) != (left_out == "all"):
         return None
-    x[places[:count]] = fmt.encode(1.5)
+    x[places[:count]] = 0
     if "special" in values:
         x[rng.integers(n)] = {"inf": fmt.infinity, "nan": fmt.nan}[values["special"]]
     if values.get("code") == "masked" and not mask.any():
