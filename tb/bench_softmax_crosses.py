@@ -24,11 +24,8 @@ def length(rng, kind: str, rest: str) -> int:
     return words * P.width - (int(rng.integers(1, P.width)) if rest == "rest" else 0)
 
 
-def row(rng, values: dict) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Row that is in a bin of some cross, what its values do not say being random.
-
-    ``None`` if the random part leaves too little room.
-    """
+def row(rng, values: dict) -> tuple[np.ndarray, np.ndarray, int]:
+    """Row that is in a bin of some cross, what its values do not say being random."""
     fmt, minus = P.x_format, P.x_format.infinity | 1 << P.x_format.bits - 1
     kinds = {axis: str(rng.choice(SOFTMAX[0].axes[axis](P))) for axis in ("length", "rest")}
     n = length(rng, values.get("length", kinds["length"]), values.get("rest", kinds["rest"]))
@@ -43,10 +40,10 @@ def row(rng, values: dict) -> tuple[np.ndarray, np.ndarray, int] | None:
         for place in places:
             mask, x = _left_out(mask, x, place, str(rng.choice(["mask", "-inf"])), minus)
         places = []
-    count = {"none": 0, "one": 1, "several": max(2, len(places) // 2),
-             "all": len(places)}[values.get("ties", "one")]
-    if len(places) < count or (count == 0) != (left_out == "all"):
-        return None
+    ties = values.get("ties", "one")
+    if len(places) < {"none": 0, "one": 1, "all": 2, "several": 3}[ties]:
+        return row(rng, values)  # some row has room, as the bin is listed
+    count = {"none": 0, "one": 1, "all": len(places), "several": len(places) // 2 + 1}[ties]
     x[places[:count]] = 0
     if "special" in values:
         x[rng.integers(n)] = {"inf": fmt.infinity, "nan": fmt.nan}[values["special"]]
@@ -87,7 +84,6 @@ async def crosses(dut):
                         == ("codes" if codes else "probabilities", stalls)]
                 for port, share in ((bench.x, shares[0]), (bench.y, shares[1])):
                     port.set_pause_generator(pauses(rng, share))
-                rows = [each for each in rows if each is not None]
                 for each in rows:
                     await bench.send(*each)
                 for each in rows:

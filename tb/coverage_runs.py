@@ -91,7 +91,7 @@ def _softmax(p) -> dict[str, dict[str, Any]]:
     found = {"tb.bench_softmax_unit": {"rounds": 4, "resets": 4,
                                        "exact": p.unit == "exact_softmax"}}
     if p.unit == "softmax":
-        found["tb.bench_softmax_crosses"] = {"rounds": 24}
+        found["tb.bench_softmax_crosses"] = {"rounds": 12}
     return found
 
 
