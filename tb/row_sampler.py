@@ -9,7 +9,7 @@ from cocotb.triggers import RisingEdge
 from golden.softmax_parameters import SoftmaxParameters
 from tb.crosses import Collector
 
-__all__ = ["RowSampler"]
+__all__ = ["RowSampler", "sample"]
 
 #: Pattern of stalls by whether an input came late and an output was taken late.
 _PATTERNS = {(False, False): "none", (True, False): "source", (False, True): "sink",
@@ -54,42 +54,60 @@ class RowSampler:
                 outputs.append((int(dut.m_axis_y_tdata.value), int(dut.m_axis_y_tkeep.value)))
                 if dut.m_axis_y_tlast.value == 1:
                     row, source = self._rows.popleft()
-                    self._sample(row, outputs, _PATTERNS[source, late_y])
+                    sample(self._collector, self._p, row, outputs, _PATTERNS[source, late_y],
+                           self.codes)
                     outputs, late_y = [], False
 
-    def _sample(self, words, outputs, stalls: str):
-        """Sample a row and its outputs."""
-        p = self._p
-        x, masked = [], []
-        for data, keep, user in words:
-            for lane, code in enumerate(_elements(data, keep, p.x_format.bits)):
-                x.append(code)
-                masked.append(user >> lane & 1)
-        values, masked = p.x_format.decode(x), np.array(masked, dtype=bool)
-        length = ("word" if len(x) <= p.width else "longest" if len(x) == p.max_length
-                  else "words")
-        common = {"output": "codes" if self.codes else "probabilities", "length": length,
-                  "stalls": stalls}
-        seen = values[~masked]
-        if np.isnan(seen).any() or (seen == np.inf).any():
-            self._collector.sample("invalid rows", **common,
-                                   special="nan" if np.isnan(seen).any() else "inf")
-            return
-        kept = seen[seen != -np.inf]
-        maxima = int((kept == kept.max(initial=-np.inf)).sum())
-        ties = ("none" if not len(kept) else "one" if maxima == 1
-                else "all" if maxima == len(kept) else "several")
-        left_out = ("all" if not len(kept) else
-                    {(False, False): "nothing", (True, False): "mask", (False, True): "-inf",
-                     (True, True): "both"}[bool(masked.any()), len(kept) < len(seen)])
-        self._collector.sample("rows", **common, rest="rest" if len(x) % p.width else "whole",
-                               ties=ties, left_out=left_out)
-        if self.codes:
-            chosen = words[0][2] >> p.width
-            for data, keep in outputs:
-                for word in _elements(data, keep, p.y_format.bits):
-                    code = "masked" if word >> p.bits & 1 else word & p.levels - 1
-                    self._collector.sample("codes", code=code, set=chosen, stalls=stalls)
+
+def sample(collector: Collector, p: SoftmaxParameters, words: list[tuple[int, int, int]],
+           outputs: list[tuple[int, int]], stalls: str, codes: bool) -> None:
+    """Sample a row.
+
+    Parameters
+    ----------
+    collector : Collector
+        What counts its bins.
+    p : SoftmaxParameters
+        Set of the unit.
+    words : list of tuple of int
+        TDATA, TKEEP and TUSER of each word.
+    outputs : list of tuple of int
+        TDATA and TKEEP of each word of its outputs.
+    stalls : str
+        Value on the axis of this name.
+    codes : bool
+        Whether the outputs are codes.
+    """
+    x, masked = [], []
+    for data, keep, user in words:
+        for lane, code in enumerate(_elements(data, keep, p.x_format.bits)):
+            x.append(code)
+            masked.append(user >> lane & 1)
+    values, masked = p.x_format.decode(x), np.array(masked, dtype=bool)
+    length = ("word" if len(x) <= p.width else "longest" if len(x) == p.max_length
+              else "words")
+    common = {"output": "codes" if codes else "probabilities", "length": length,
+              "stalls": stalls}
+    seen = values[~masked]
+    if np.isnan(seen).any() or (seen == np.inf).any():
+        collector.sample("invalid rows", **common,
+                               special="nan" if np.isnan(seen).any() else "inf")
+        return
+    kept = seen[seen != -np.inf]
+    maxima = int((kept == kept.max(initial=-np.inf)).sum())
+    ties = ("none" if not len(kept) else "one" if maxima == 1
+            else "all" if maxima == len(kept) else "several")
+    left_out = ("all" if not len(kept) else
+                {(False, False): "nothing", (True, False): "mask", (False, True): "-inf",
+                 (True, True): "both"}[bool(masked.any()), len(kept) < len(seen)])
+    collector.sample("rows", **common, rest="rest" if len(x) % p.width else "whole",
+                           ties=ties, left_out=left_out)
+    if codes:
+        chosen = words[0][2] >> p.width
+        for data, keep in outputs:
+            for word in _elements(data, keep, p.y_format.bits):
+                code = "masked" if word >> p.bits & 1 else word & p.levels - 1
+                collector.sample("codes", code=code, set=chosen, stalls=stalls)
 
 
 def _elements(data: int, keep: int, bits: int) -> list[int]:

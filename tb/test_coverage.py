@@ -5,6 +5,7 @@ import re
 from itertools import product
 
 import click
+import numpy as np
 import pytest
 
 from golden.parameters import SETS
@@ -14,8 +15,12 @@ from scripts.coverage import Measured, Reason, faults, module_report, named, rea
 from tb import runner
 from tb.coverage import Point, merged, modules, read
 from tb.coverage_runs import COVERED, runs, unit
-from tb.crosses import SOFTMAX, Collector, Cross, crosses
-from tb.engine_sampler import group_kind, rest_of
+from tb.crosses import GEMM, SOFTMAX, Collector, Cross, crosses
+from tb.engine_aims import aims, command
+from tb.engine_sampler import group_kind, rest_of, sample
+from tb.row_aims import row
+from tb.row_sampler import sample as sample_row
+from tb.softmax_driver import fields
 from tb.test_cli import refuse, run
 
 TINY = SETS["tiny"]
@@ -194,6 +199,47 @@ def test_places_of_a_shape():
         (32, 32), (33, 32), (40, 16), (40, 20))] == ["one", "most", "least", "between"]
     assert [rest_of(TINY, k, 16) for k in (16, 48, 20, 33, 3)] == [
         "whole", "whole", "beats", "lanes", "lanes"]
+
+
+@pytest.mark.parametrize("name", ["small_mixed", "small_aligned"])
+def test_every_bin_can_be_aimed_at(name):
+    """Commands that aim at a bin are sampled in it, from their items alone."""
+    p, rng = COVERED[name], np.random.default_rng(1)
+    collector = Collector(GEMM, p)
+    aimed = [values for values in aims(rng, collector) if "m" in values]
+    for index in rng.choice(len(aimed), 60, replace=False):
+        values = aimed[index]
+        each, stalls = command(rng, p, values), values["stalls"]
+        taken = {stream: [(item, place == len(items) - 1, stalls in ("source", "both"))
+                          for place, item in enumerate(items)]
+                 for stream, items in each.streams.payloads.items()}
+        if all(len(items) == 1 for items in taken.values()):  # no room for an input to come late
+            values["stalls"] = {"source": "none", "both": "sink"}.get(stalls, stalls)
+        if each.last != "right":
+            items = taken[each.stream]
+            place = 0 if each.last == "early" else -1
+            items[place] = items[place][0], each.last == "early", items[place][2]
+        shape  = (*each.x.q.shape, each.weights.shape[1], each.wide, each.weights.group)
+        before = collector.hits["operands"].copy()
+        sample(collector, p, shape, taken, [(0, True, stalls in ("sink", "both"))])
+        bin_ = tuple(values[axis] for axis in GEMM[0].axes)
+        assert collector.hits["operands"][bin_] == before[bin_] + 1, values
+
+
+def test_every_row_can_be_aimed_at():
+    """Rows that aim at a bin are sampled in it, but for their codes, which depend on constants."""
+    p, rng = COVERED["tiny_4bit"], np.random.default_rng(2)
+    for cross in SOFTMAX[:2]:
+        collector = Collector((cross,), p)
+        for bin_ in collector.missing(cross.name):
+            values = collector.named(cross.name, bin_)
+            x, mask, chosen = row(rng, p, values)
+            words = [(fields(x[start:start + p.width], 16), (1 << 2 * len(x[start:start + p.width]))
+                      - 1, fields(mask[start:start + p.width], 1) | chosen << p.width)
+                     for start in range(0, len(x), p.width)]
+            sample_row(collector, p, words, [], values["stalls"], values["output"] == "codes")
+            assert collector.hits[cross.name][bin_], values
+        assert not collector.missing(cross.name)
 
 
 # The command
