@@ -91,7 +91,7 @@ def sample(collector: Collector, p: SoftmaxParameters, words: list[tuple[int, in
     seen = values[~masked]
     if np.isnan(seen).any() or (seen == np.inf).any():
         collector.sample("invalid rows", **common,
-                               special="nan" if np.isnan(seen).any() else "inf")
+                         special="nan" if np.isnan(seen).any() else "inf")
         return
     kept = seen[seen != -np.inf]
     maxima = int((kept == kept.max(initial=-np.inf)).sum())
@@ -101,7 +101,7 @@ def sample(collector: Collector, p: SoftmaxParameters, words: list[tuple[int, in
                 {(False, False): "nothing", (True, False): "mask", (False, True): "-inf",
                  (True, True): "both"}[bool(masked.any()), len(kept) < len(seen)])
     collector.sample("rows", **common, rest="rest" if len(x) % p.width else "whole",
-                           ties=ties, left_out=left_out)
+                     ties=ties, left_out=left_out)
     if codes:
         chosen = words[0][2] >> p.width
         for data, keep in outputs:
