@@ -78,6 +78,7 @@ async def crosses(dut):
                 continue
             bench.pause({name: pauses(rng, shares[name == "y"]) for name in (*bench.sources, "y")})
             commands.append(command(rng, P, {"last": "right"}))  # ends what has no end
+            await bench.write("CONTROL", 4)
             errors = await run(bench, commands)
             await bench.idle()
             assert await bench.read("ERROR") == errors

@@ -133,6 +133,17 @@ def test_reasons_bite():
         assert message.endswith("must speak of a point")
 
 
+@pytest.mark.parametrize(("bits", "spoken"), [
+    ({}, range(12)), ({"low": 5}, range(5, 12)), ({"low": 2, "high": 3}, (2, 3)),
+    ({"low": 3, "fields": 4}, (3, 7, 11)), ({"low": 1, "high": 1, "fields": 4}, (1, 5, 9)),
+    ({"low": "group"}, range(5, 12)),  # 16 has five bits
+])
+def test_bits_of_a_reason(bits, spoken):
+    reason = Reason("gemm", "a", "it is so", **bits)
+    assert [bit for bit in range(12) if reason.matches(
+        TINY, Point("mixpe_tiny_gemm", "toggle", f"a[{bit}]:0->1"))] == list(spoken)
+
+
 def test_file_of_reasons():
     listed = reasons()
     assert len({(each.module, each.name, each.low, each.sets) for each in listed}) == len(listed)
