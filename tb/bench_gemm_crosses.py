@@ -1,13 +1,15 @@
-"""Cocotb test that closes the crosses of a GEMM engine; run by :mod:`scripts.coverage`."""
+"""Cocotb tests of a GEMM engine that close its crosses and holes; run by :mod:`scripts.coverage`."""
 
 import json
 from pathlib import Path
 
 import cocotb
 import numpy as np
+from cocotb.triggers import ClockCycles
 
+from hdl.engine import COMMANDS
 from tb.axi_unit import pauses
-from tb.bench_gemm import expected
+from tb.bench_gemm import compare, expected
 from tb.crosses import GEMM, SHARES, Collector
 from tb.engine_aims import Command, aims, command
 from tb.engine_sampler import EngineSampler
@@ -84,3 +86,41 @@ async def crosses(dut):
             assert await bench.read("ERROR") == errors
             await bench.write("ERROR", errors)
     Path(SETTINGS["output"]).write_text(json.dumps(collector.report()))
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def registers_at_the_ports(dut):
+    """Every register of the table answers; those that can be written keep all ones and none."""
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    for name, register in bench.registers.items():
+        fields = {access: sum(each.mask for each in register.fields if each.access == access)
+                  for access in ("rw", "const")}
+        for word in (0xffffffff, 0) if fields["rw"] else ():
+            await bench.write(name, word)
+            assert await bench.read(name) & fields["rw"] == word & fields["rw"], name
+        constant = sum(each.reset << each.low for each in register.fields
+                       if each.access == "const")
+        assert await bench.read(name) & fields["const"] == constant, name
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def most_features(dut):
+    """The largest N and WIDE are admitted, and abandoned by a soft reset."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    for n in ((1 << 24) - 1, 0x555555, 0xaaaaaa):
+        for wide in {0, n * P.wide}:
+            for _ in range(COMMANDS):
+                await bench.start(1, P.lanes, n, wide=wide)
+                await ClockCycles(dut.aclk, 400)
+            assert await bench.read("STATUS") >> 8 == COMMANDS - 1
+            assert await bench.read("ERROR") == 0
+            bench.soft_reset = True
+            await bench.write("CONTROL", 2)
+            bench.soft_reset = False
+            await bench.abandon()
+            assert await bench.read("STATUS") == 2
+    await compare(bench, rng, P.rows, P.group, P.columns)
+    await bench.idle()
