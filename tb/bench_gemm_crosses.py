@@ -1,4 +1,4 @@
-"""Cocotb tests of a GEMM engine that close its crosses and holes; run by :mod:`scripts.coverage`."""
+"""Cocotb tests that close crosses and holes of a GEMM engine; run by :mod:`scripts.coverage`."""
 
 import json
 from pathlib import Path
