@@ -19,9 +19,9 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
-.PHONY: help setup sim test test-full verilog synth fpga bench fidelity claims netlist-sim \
-        vectors second-sim soak explore sets sizes figures formats registers lint clean \
-        distclean
+.PHONY: help setup sim test test-full verilog synth fpga bench fidelity claims coverage \
+        netlist-sim vectors second-sim soak explore sets sizes figures formats registers lint \
+        clean distclean
 
 help:         ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -62,6 +62,9 @@ claims: setup  ## Compare layers of models on machines of equal area, beside the
 	@$(MIXPE) claims $(if $(filter-out file,$(origin CHECKPOINT)),--checkpoint "$(CHECKPOINT)") \
 		$(if $(LAYER),--layer "$(LAYER)") $(if $(LIBERTY),--liberty "$(LIBERTY)") \
 		--seed "$(SEED)" --workers "$(WORKERS)"
+
+coverage: setup  ## Measure what the benches reach: lines, branches, toggles, crosses of stimuli [SEED]
+	@$(MIXPE) coverage --seed "$(SEED)" --workers "$(WORKERS)"
 
 netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
 	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"

@@ -276,6 +276,26 @@ def claims(liberty, changes, checkpoint, layer, seed, workers, page, output):
     claims.main(liberty, dict(changes), checkpoint, layer, workers, seed, page, output)
 
 
+@cli.command()
+@click.option("--set", "-s", "chosen", type=_Set(*UNITS, registers=True), multiple=True,
+              metavar="NAME|FILE.toml",
+              help="Parameter set to measure, repeatable; small ones with every feature if absent.")
+@seed_option
+@workers_option
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+              help="Page whose tables are renewed.")
+@output_option("build")
+def coverage(chosen, seed, workers, page, output):
+    """Lines, branches, toggles and crosses of stimuli that the benches reach in the Verilog.
+
+    Exit status 1 if a listed bin is missing or too little is reached.
+    """
+    if page is not None and chosen:
+        raise click.UsageError("Option '--page' must be given without --set")
+    from scripts import coverage
+    coverage.main(chosen, seed, workers, output, page)
+
+
 @cli.command("netlist-sim")
 @set_option("array", "softmax", "exact_softmax")
 @click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),

@@ -5,7 +5,7 @@ from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStream
 from golden.registers import RegisterTable
 from tb.axi_lite import OKAY, AxiLiteMaster
 
-__all__ = ["UnitRegisters", "stream_sink", "stream_source", "kept_bytes"]
+__all__ = ["UnitRegisters", "stream_sink", "stream_source", "kept_bytes", "pauses"]
 
 
 class UnitRegisters:
@@ -59,3 +59,9 @@ def _stream(dut, kind, prefix):
 def kept_bytes(frame: AxiStreamFrame) -> bytes:
     """Bytes of a packet that was received without ``compact``, as far as TKEEP has them."""
     return bytes(byte for byte, keep in zip(frame.tdata, frame.tkeep, strict=True) if keep)
+
+
+def pauses(rng, share: float):
+    """Iterator of booleans that pauses a share of the cycles."""
+    while True:
+        yield bool(rng.random() < share)

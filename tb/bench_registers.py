@@ -6,13 +6,16 @@ from itertools import product, repeat
 import cocotb
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge, Timer
 
-from golden.registers import ADDRESS_BITS
+from golden.registers import ADDRESS_BITS, unit_registers
+from golden.sets import UNITS
 from tb.axi_lite import OKAY, SLVERR, AxiLiteMaster
 from tb.registers import TABLES, RegisterModel
 from tb.settings import SETTINGS
 from tb.stream import cycle, reset, start_clock
 
-TABLE = TABLES[SETTINGS["table"]]
+#: A table of these, or that of a unit with a parameter set.
+TABLE = TABLES[SETTINGS["table"]] if "table" in SETTINGS else unit_registers(
+    UNITS[SETTINGS["unit"]].from_dict(SETTINGS["parameters"]))
 OFFSETS = [register.offset for register in TABLE.registers]
 
 #: Every word of the address space, and every byte of those around registers.

@@ -77,10 +77,10 @@ class GemmDriver(UnitRegisters):
 
     async def offer(self, layer: EngineStreams):
         """Send a GEMM's operands, each stream on its own; what is past K is anything."""
-        for name, items in (layer.payloads | self._garbled(layer)).items():
+        for name, items in (layer.payloads | self.garbled(layer)).items():
             await self.send(name, items)
 
-    def _garbled(self, layer: EngineStreams) -> dict[str, list[int]]:
+    def garbled(self, layer: EngineStreams) -> dict[str, list[int]]:
         """Items of activations and weights with random bits in the lanes past K."""
         p = self.parameters
         k = layer.k

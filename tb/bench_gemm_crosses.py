@@ -1,0 +1,126 @@
+"""Cocotb tests that close crosses and holes of a GEMM engine; run by :mod:`scripts.coverage`."""
+
+import json
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.triggers import ClockCycles
+
+from hdl.engine import COMMANDS
+from tb.axi_unit import pauses
+from tb.bench_gemm import compare, expected
+from tb.crosses import GEMM, SHARES, Collector
+from tb.engine_aims import Command, aims, command
+from tb.engine_sampler import EngineSampler
+from tb.gemm_driver import GemmDriver
+from tb.settings import SETTINGS, parameters
+
+P = parameters()
+
+
+class SampledDriver(GemmDriver):
+    """A driver that tells the commands it starts."""
+
+    def __init__(self, dut, collector: Collector):
+        super().__init__(dut, P)
+        self.sampler = EngineSampler(dut, P, self.sources, collector)
+
+    async def start(self, m, k, n, *, wide=0, group=None):
+        """Queue a command."""
+        self.sampler.command(m, k, n, wide, P.group if group is None else group)
+        await super().start(m, k, n, wide=wide, group=group)
+
+
+async def run(bench: SampledDriver, commands: list[Command]) -> int:
+    """Run commands back to back, compare their outputs; return the errors that they cause."""
+    errors = 0
+    frames = {name: [[]] for name in bench.sources}
+    for each in commands:
+        for name, items in (each.streams.payloads | bench.garbled(each.streams)).items():
+            parts = frames[name]
+            wrong = each.last if name == each.stream else "right"
+            if wrong == "early":
+                parts[-1] += items[:1]
+                parts.append(items[1:])
+            else:
+                parts[-1] += items
+            if wrong != "missing":
+                parts.append([])
+        if each.last != "right":
+            kind = {"early": "unexpected", "missing": "missing"}[each.last]
+            errors |= bench.mask("ERROR", f"{each.stream}_last_{kind}")
+    for name, parts in frames.items():
+        for part in filter(None, parts):
+            await bench.send(name, part)
+    for each in commands:
+        while await bench.read("STATUS") & 4:
+            pass
+        await bench.start(*each.x.q.shape, each.weights.shape[1], wide=each.wide,
+                          group=each.weights.group)
+    for each in commands:
+        np.testing.assert_array_equal(await bench.outputs(each.streams),
+                                      expected(each.x, each.weights))
+    return errors
+
+
+@cocotb.test(timeout_time=500, timeout_unit="ms")
+async def crosses(dut):
+    """Commands that aim at what was not reached yet, in so many rounds; outputs match golden."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    collector = Collector(GEMM, P)
+    bench = SampledDriver(dut, collector)
+    await bench.reset()
+    for _ in range(SETTINGS["rounds"]):
+        aimed = aims(rng, collector)
+        dut._log.info("%d bins to aim at", len(aimed))
+        for stalls, shares in SHARES.items():
+            commands = [command(rng, P, values) for values in aimed if values["stalls"] == stalls]
+            if not commands:
+                continue
+            bench.pause({name: pauses(rng, shares[name == "y"]) for name in (*bench.sources, "y")})
+            commands.append(command(rng, P, {"last": "right"}))  # ends what has no end
+            await bench.write("CONTROL", 4)
+            errors = await run(bench, commands)
+            await bench.idle()
+            assert await bench.read("ERROR") == errors
+            await bench.write("ERROR", errors)
+    Path(SETTINGS["output"]).write_text(json.dumps(collector.report()))
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def registers_at_the_ports(dut):
+    """Every register of the table answers; those that can be written keep all ones and none."""
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    for name, register in bench.registers.items():
+        fields = {access: sum(each.mask for each in register.fields if each.access == access)
+                  for access in ("rw", "const")}
+        for word in (0xffffffff, 0) if fields["rw"] else ():
+            await bench.write(name, word)
+            assert await bench.read(name) & fields["rw"] == word & fields["rw"], name
+        constant = sum(each.reset << each.low for each in register.fields
+                       if each.access == "const")
+        assert await bench.read(name) & fields["const"] == constant, name
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def most_features(dut):
+    """The largest N and WIDE are admitted, and abandoned by a soft reset."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    for n in ((1 << 24) - 1, 0x555555, 0xaaaaaa):
+        for wide in {0, n * P.wide}:
+            for _ in range(COMMANDS):
+                await bench.start(1, P.lanes, n, wide=wide)
+                await ClockCycles(dut.aclk, 400)
+            assert await bench.read("STATUS") >> 8 == COMMANDS - 1
+            assert await bench.read("ERROR") == 0
+            bench.soft_reset = True
+            await bench.write("CONTROL", 2)
+            bench.soft_reset = False
+            await bench.abandon()
+            assert await bench.read("STATUS") == 2
+    await compare(bench, rng, P.rows, P.group, P.columns)
+    await bench.idle()
