@@ -1,14 +1,17 @@
 """Attempts at proofs, in any process."""
 
+import gc
 import time
+import warnings
 from dataclasses import asdict, dataclass
+
+from amaranth.hdl import UnusedElaboratable
 
 from golden.sets import ALL_SETS
 from hdl.export import digest
 from hdl.yosys import YosysError
 from tb.formal import solver
 from tb.formal.algebra import AlgebraError, difference
-from tb.formal.harness import elaborate
 from tb.formal.properties import PROPERTIES
 from tb.formal.property import Property, copy
 from tb.formal.solver import PROVED, REFUTED
@@ -65,6 +68,15 @@ def attempts(each: Property, cases: "list[str] | None" = None) -> list[Attempt]:
 
 def attempt(wanted: Attempt, limit: float = LIMIT) -> Outcome:
     """Prove a case of a property, or refute it of a broken copy."""
+    with warnings.catch_warnings():
+        # A harness may make blocks of which it takes only a part.
+        warnings.simplefilter("ignore", UnusedElaboratable)
+        outcome = _attempt(wanted, limit)
+        gc.collect()
+    return outcome
+
+
+def _attempt(wanted: Attempt, limit: float) -> Outcome:
     start = time.monotonic()
     each = next(each for each in PROPERTIES if each.name == wanted.name)
     broken = each.broken[wanted.broken] if wanted.broken >= 0 else None
@@ -83,8 +95,6 @@ def attempt(wanted: Attempt, limit: float = LIMIT) -> Outcome:
     block = hashed = None
     if what and what.subject:
         block = what.subject.module
-        if broken or ALL_SETS.get(wanted.case) is not parameters:
-            elaborate(what.subject)
-        else:
+        if not broken and ALL_SETS.get(wanted.case) is parameters:
             hashed = digest(what.subject)
     return Outcome(verdict, cycles, round(time.monotonic() - start, 2), block, hashed)

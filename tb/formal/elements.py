@@ -11,7 +11,7 @@ from hdl.block import Block
 from hdl.codes import code_shape, number_shape
 from hdl.tile import PE
 from tb.formal.algebra import Identity, plus, times, word
-from tb.formal.harness import Harness, elaborate
+from tb.formal.harness import Harness
 from tb.formal.property import Broken, Property
 
 __all__ = ["PROPERTIES", "Dot"]
@@ -188,7 +188,6 @@ class Aligned(Harness):
     def __init__(self, module, p):
         fmt = p.x_input_format
         self._module, aligner = module, module.Aligner(p)
-        elaborate(aligner)
         super().__init__(None, {"code": In(fmt.bits), "largest": In(fmt.exp_bits)}, parameters=p,
                          subject=aligner)
 

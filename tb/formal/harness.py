@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In
 
 from hdl.block import Block, Use
 
-__all__ = ["Harness", "elaborate", "free"]
+__all__ = ["Harness", "free"]
 
 
 class Harness(Block):
@@ -105,12 +105,6 @@ def _at(value, path):
     for step in path:
         value = getattr(value, step) if isinstance(step, str) else value[step]
     return value
-
-
-def elaborate(*blocks: Block):
-    """Elaborate blocks that nothing else uses; Amaranth would warn."""
-    for block in blocks:
-        block.closure()
 
 
 def free(block: Block) -> str:

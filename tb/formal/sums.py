@@ -8,7 +8,7 @@ from golden.parameters import SETS
 from golden.softmax_parameters import SOFTMAX_SETS
 from golden.values_parameters import VALUES_SETS
 from hdl.mac import mac
-from tb.formal.harness import Harness, elaborate
+from tb.formal.harness import Harness
 from tb.formal.property import Broken, Property
 
 __all__ = ["PROPERTIES"]
@@ -25,7 +25,6 @@ class _Any:
     def __init__(self, real, bits):
         self._real, self._bits = real, bits
         self.row, self.column, self.inverted = real.row, real.column, real.inverted
-        elaborate(*real.uses)
 
     def total(self, m, row, column, acc):
         d = Cat(row, column)[:self._bits].as_signed()
