@@ -1,0 +1,262 @@
+"""Softmax: sums of exponents, and every divider."""
+
+from fractions import Fraction
+
+import numpy as np
+from amaranth import *
+from amaranth.lib.wiring import In
+
+from golden.parameters import SETS
+from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS, SoftmaxParameters
+from golden.values_parameters import VALUES_SETS
+from tb.formal.harness import Harness
+from tb.formal.property import Broken, Property
+
+__all__ = ["PROPERTIES"]
+
+
+class Step(Harness):
+    """The digits of a cycle of the softmax unit's division."""
+
+    def __init__(self, module, p):
+        self._division = division = module.Division(p)
+        self._bits = bits = division._left_bits
+        super().__init__(None, {"left": In(bits), "divisor": In(bits),
+                                "high": In(max(1, p.sum_bits - bits))}, parameters=p,
+                         subject=division)
+
+    @property
+    def uses(self):
+        return self._division.uses
+
+    def state(self, m):
+        depth, bits = self._division.depth, self._bits
+        beyond = self.high.any() if self.parameters.sum_bits > bits else C(0)
+        total  = Cat(self.divisor, self.high) if self.parameters.sum_bits > bits else self.divisor
+        digits, rest = self._division._digits(m, "digit", self.left, self.divisor, beyond)
+        self.assume(m, self.left <= total)
+        if self.parameters.sum_bits > bits:
+            # A dividend is at most twice an exponent, and grows by a place with each digit.
+            self.assume(m, (self.left << depth) >> bits == 0)
+        product = sum(Mux(digit, total << place, 0) for place, digit in enumerate(digits))
+        self.claim(m, rest + product == self.left << depth)
+        self.claim(m, rest <= total)
+        # A digit is 0 only if what is left has no place for it; S itself may be left.
+        self.claim(m, (rest != total) | (self.left == total))
+
+
+class Quotients(Harness):
+    """A division from its start, for all sums and exponents."""
+
+    def __init__(self, module, p):
+        super().__init__(module.Division(p))
+
+    def state(self, m):
+        p = self.parameters
+        self.constant(m, self.sum, "sum")
+        self.constant(m, self.exponents, "exponents")
+        self.assume(m, self.start == ~self.follows)
+        self.assume(m, ~self.taken)
+        one, most = 1 << p.exp_bits, p.max_length << p.exp_bits
+        self.assume(m, (self.sum >= one) & (self.sum <= most))
+        for k, found in enumerate(self.probabilities):
+            own = self.exponents[k] if k < p.levels - 1 else C(one)
+            # Any other code than the highest that the row has adds its exponent to that of the
+            # maximum, which is not less.
+            has = (own << 1 <= self.sum) & (own <= one) if k < p.levels - 1 else C(1)
+            self.claim(m, ~(self.valid & has) | (found == self._rounded(own)))
+        division = self.dut
+        done = division.rounds * division.cycles + 1
+        cycles = Signal(range(done + 2))
+        m.d.sync += cycles.eq(Mux(cycles == done + 1, cycles, cycles + 1))
+        self.claim(m, (cycles <= done) | self.valid)
+
+    def _rounded(self, exponent):
+        """E / S to the nearest, ties to even, by a table of everything."""
+        p = self.parameters
+        one, most = 1 << p.exp_bits, p.max_length << p.exp_bits
+        unit = p.y_format.high + 1
+        rows = []
+        for total in range(most + 1):
+            rows.append(Array(min(round(Fraction(each * unit, max(total, 1))), unit - 1)
+                              for each in range(min(one, total) + 1))[exponent])
+        return Array(rows)[self.sum]
+
+
+class ExactStep(Harness):
+    """A digit of the exact unit's quotients, at every place."""
+
+    def __init__(self, module, p):
+        self._module, self._quotient = module, module.Quotient(p)
+        super().__init__(None, {"left": In(p.sum_bits), "sum": In(p.sum_bits)}, parameters=p,
+                         subject=self._quotient)
+
+    def state(self, m):
+        p = self.parameters
+        for place in range(self._module.quotient_digits(p)):
+            width = self._module.remainder_bits(p, place)
+            fits  = (self.left <= self.sum) & ((self.left << 1) >> width == 0)
+            self._quotient.beyond = Signal(place + 1, name=f"beyond_{place}")
+            m.d.comb += self._quotient.beyond[place].eq(self.sum[width:].any())
+            one, rest = self._quotient._digit(m, place, self.left[:max(1, width - 1)], self.sum)
+            self.claim(m, ~fits | (rest + Mux(one, self.sum, 0) == self.left << 1))
+            self.claim(m, ~fits | (rest <= self.sum))
+            self.claim(m, ~fits | one | (self.left << 1 < self.sum))
+
+
+class Shapes(Harness):
+    """A small shape from its offer to the command."""
+
+    _MOST = 7
+
+    def __init__(self, module, p):
+        super().__init__(module.Admission(p))
+
+    def state(self, m):
+        p = self.parameters
+        shape, command = self.i.p, self.o.p
+        self.constant(m, self.i.payload, "shape")
+        for name, least in (("m", 1), ("k", 1), ("n", 1), ("wide", 0)):
+            value = getattr(shape, name)
+            self.assume(m, (value >= least) & (value <= (0 if name == "wide" else self._MOST)))
+        self.assume(m, shape.group == p.group)
+        self.assume(m, self.i.valid)
+
+        def divided(value, by):
+            """ceil(value / by) of a small value."""
+            return Array(-(-each // by) for each in range(self._MOST + 1))[value[:3]]
+
+        for value, wanted in ((command.blocks, divided(shape.m, p.rows)),
+                              (command.x_lines, divided(shape.m, p.x_rows)),
+                              (command.beats, divided(shape.k, p.lanes)),
+                              (command.tail, shape.k - (divided(shape.k, p.lanes) - 1) * p.lanes),
+                              (command.passes, divided(shape.n, p.columns)),
+                              (command.m, shape.m), (command.n, shape.n)):
+            self.claim(m, ~self.o.valid | (value == wanted))
+        self.claim(m, ~self.bad)
+        cycles = Signal(6)
+        m.d.sync += cycles.eq(Mux(cycles.all() | self.o.valid, cycles, cycles + 1))
+        self.claim(m, cycles <= 27)
+
+
+class ReciprocalTable(Harness):
+    """Reciprocals of all sums of a small width."""
+
+    def __init__(self, module, p):
+        super().__init__(module.Reciprocal(p))
+
+    def state(self, m):
+        self.constant(m, self.sum, "sum")
+        self.assume(m, self.start == ~self.follows)
+        finished = Signal()
+        m.d.sync += finished.eq(finished | self.done)
+        sums  = np.arange(1 << len(self.sum), dtype=np.float32)
+        codes = np.zeros(len(sums), dtype=np.uint32)
+        codes[1:] = (np.float32(1) / sums[1:]).view(np.uint32)
+        for total, code in enumerate(codes):
+            self.claim(m, ~(finished | self.done) | (self.sum != total) | (self.code == int(code)))
+        cycles = Signal(5)
+        m.d.sync += cycles.eq(Mux(cycles.all(), cycles, cycles + 1))
+        self.claim(m, (cycles < 28) | finished)
+
+
+class ExponentSums(Harness):
+    """Sums of the exponents of rows, beside a sum that is formed word by word."""
+
+    def __init__(self, module, p):
+        super().__init__(module.ExponentSum(p))
+
+    def state(self, m):
+        p = self.parameters
+        exponents = [*self.exponents][:-1] + [C(1 << p.exp_bits, p.exp_bits + 1)]
+        self.constant(m, self.exponents, "exponents")
+        # The sum is linear in the exponents, so that one at a time is as good as all.
+        for k, each in enumerate(exponents[:-1]):
+            self.assume(m, each <= 1 << p.exp_bits)
+            self.assume(m, (each == 0) | ~Cat(other.any() for other in exponents[:k]).any())
+        self.assume(m, ~self.i_valid | self.ready)
+        words = Signal(range(p.words + 1))  # of the row before this one
+        own   = Signal(p.sum_bits)
+        wanted, open_ = Signal(p.sum_bits), Signal()
+        word  = C(0)
+        for lane in range(p.width):
+            code, masked = self.i.codes[lane][:-1], self.i.codes[lane][-1]
+            for k in range(p.levels):
+                self.assume(m, self.reached[k][lane] == (~masked & (code >= k)))
+                word = word + Mux(~masked & (code == k), exponents[k], 0)
+        rest = self.past(m, self.rest, "rest")
+        self.assume(m, (words == 0) | (self.rest == rest))
+        self.assume(m, ~(self.i_valid & self.i.last) | ((words + 1) % p.block_words == self.rest))
+        self.assume(m, words < p.words)
+        self.assume(m, (words + 1 < p.words) | self.i.last)
+        ends = self.i_valid & self.i.last
+        with m.If(self.i_valid):
+            m.d.sync += [own.eq(Mux(self.i.last, 0, own + word)),
+                         words.eq(Mux(self.i.last, 0, words + 1))]
+        with m.If(ends):
+            m.d.sync += [wanted.eq(own + word), open_.eq(1)]
+        with m.Elif(self.valid & self.taken):
+            m.d.sync += open_.eq(0)
+        self.claim(m, ~self.valid | (open_ & (self.sum == wanted)))
+        self.claim(m, ~(ends & open_) | (self.valid & self.taken))
+
+
+def _small(**changes):
+    return SoftmaxParameters(**{"name": "small", "width": 2, "exp_bits": 4, "max_length": 8,
+                                "least_length": 4} | changes)
+
+
+_LATER = 14
+
+PROPERTIES = [
+    Property(
+        name="softmax-division-step", family="dividers", module="hdl.softmax.division", short=True,
+        claim="The digits q of a cycle and what is left of it satisfy q·S + rest = left · "
+              "2**digits and rest <= S, at full width, for all S and left <= S whose digits fit the "
+              "width of a dividend; by induction over the cycles the quotient times S and the rest "
+              "are the dividend.",
+        cases=dict(SOFTMAX_SETS), build=Step, method="combinational",
+        broken=(Broken("fits & ~beyond", "fits", "attention"),
+                Broken("Mux(digit, difference, twice)", "Mux(digit, twice, difference)"))),
+    Property(
+        name="softmax-division", family="dividers", module="hdl.softmax.division",
+        claim="Every probability is E / S rounded once to the nearest, ties to even, and "
+              "saturated, for all sums and exponents of codes that a row has, and is there in the "
+              "cycle that the docstring says.",
+        cases={"uint8, 4 elements, 4 bits": _small(max_length=4)}, build=Quotients, method="bounded",
+        depth=_LATER,
+        broken=(Broken("first.eq(one)", "first.eq(0)"),
+                Broken("up = word[2:] + round_even(word, 2)", "up = word[2:] + word[1]"))),
+    Property(
+        name="exact-division-step", family="dividers", module="hdl.softmax.quotient",
+        claim="Each digit q of an exact quotient and what is left after it satisfy q·A + rest = "
+              "2 · left, rest <= A, and q = 0 only if 2 · left < A, at full width and every place, "
+              "for all A and left <= A that the place's width holds.",
+        cases=dict(EXACT_SETS), build=ExactStep, method="combinational",
+        broken=(Broken("~difference[-1] & ~self.beyond[digit]", "~difference[-1]"),)),
+    Property(
+        name="softmax-sum", family="dividers", module="hdl.softmax.exponent_sum",
+        claim="The sum of a row is that of the exponents of its elements that are not masked, for "
+              "all codes and any exponent of one code beside that of the highest, in rows of "
+              "one block or two, each offered once.",
+        cases={"8 elements, 4 bits": _small()}, build=ExponentSums, method="bounded", depth=9,
+        broken=(Broken("early.eq(self.i.last)", "early.eq(1)"),
+                Broken("heap.add(summed & (~first).replicate(p.sum_bits))", "heap.add(summed)"))),
+    Property(
+        name="admission", family="dividers", module="hdl.admission",
+        claim="Of every shape of up to 7 tokens, inputs and outputs the divider makes the blocks, "
+              "lines, beats, rest and passes that it has, drops none, and has done so after 28 "
+              "cycles.",
+        cases={"tiny": SETS["tiny"]}, build=Shapes, method="bounded", depth=30,
+        broken=(Broken("remainder.eq(Mux(fits, shifted - divisor, shifted))",
+                       "remainder.eq(shifted)"),)),
+    Property(
+        name="reciprocal", family="dividers", module="hdl.values.reciprocal",
+        claim="The reciprocal of every sum of a small width is that of binary32, rounded to the "
+              "nearest, 0 for 0, and is there in the cycle that the docstring says.",
+        cases={"7 bits": VALUES_SETS["attention_tiny_pv"].replace(
+            name="small", max_length=4, exp_bits=4)},
+        build=ReciprocalTable, method="bounded", depth=31,
+        broken=(Broken("Cat(quotient[1:SIGNIFICAND], field) + quotient[0]",
+                       "Cat(quotient[1:SIGNIFICAND], field)"),)),
+]
