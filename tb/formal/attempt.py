@@ -24,7 +24,7 @@ LIMIT = 240
 
 @dataclass(frozen=True)
 class Attempt:
-    """A property by its name, a case, and the place of a broken copy, or -1 for the block itself."""
+    """A property by its name, a case, and the place of a broken copy, or -1 for the block."""
 
     name: str
     case: str

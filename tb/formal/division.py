@@ -168,7 +168,7 @@ class ExponentSums(Harness):
 
     def state(self, m):
         p = self.parameters
-        exponents = [*self.exponents][:-1] + [C(1 << p.exp_bits, p.exp_bits + 1)]
+        exponents = [*list(self.exponents)[:-1], C(1 << p.exp_bits, p.exp_bits + 1)]
         self.constant(m, self.exponents, "exponents")
         # The sum is linear in the exponents, so that one at a time is as good as all.
         for k, each in enumerate(exponents[:-1]):
@@ -206,15 +206,13 @@ def _small(**changes):
                                 "least_length": 4} | changes)
 
 
-_LATER = 14
-
 PROPERTIES = [
     Property(
         name="softmax-division-step", family="dividers", module="hdl.softmax.division", short=True,
         claim="The digits q of a cycle and what is left of it satisfy q·S + rest = left · "
-              "2**digits and rest <= S, at full width, for all S and left <= S whose digits fit the "
-              "width of a dividend; by induction over the cycles the quotient times S and the rest "
-              "are the dividend.",
+              "2**digits and rest <= S, at full width, for all S and left <= S whose digits fit "
+              "the width of a dividend; by induction over the cycles the quotient times S and the "
+              "rest are the dividend.",
         cases=dict(SOFTMAX_SETS), build=Step, method="combinational",
         broken=(Broken("fits & ~beyond", "fits", "attention"),
                 Broken("Mux(digit, difference, twice)", "Mux(digit, twice, difference)"))),
@@ -223,8 +221,8 @@ PROPERTIES = [
         claim="Every probability is E / S rounded once to the nearest, ties to even, and "
               "saturated, for all sums and exponents of codes that a row has, and is there in the "
               "cycle that the docstring says.",
-        cases={"uint8, 4 elements, 4 bits": _small(max_length=4)}, build=Quotients, method="bounded",
-        depth=_LATER,
+        cases={"uint8, 4 elements, 4 bits": _small(max_length=4)}, build=Quotients,
+        method="bounded", depth=14,
         broken=(Broken("first.eq(one)", "first.eq(0)"),
                 Broken("up = word[2:] + round_even(word, 2)", "up = word[2:] + word[1]"))),
     Property(

@@ -139,8 +139,8 @@ _BROKEN = {
 
 _TEXTS = {
     "product": "acc + Σ x·q of all lanes", "shift_add": "acc + Σ x·q of all lanes",
-    "bit_plane": "acc − Σ x·q of all lanes", "radix4": "acc − Σ x·q of all lanes",
-    "pair_sum": "acc − Σ x·q of all lanes",
+    "bit_plane": "acc - Σ x·q of all lanes", "radix4": "acc - Σ x·q of all lanes",
+    "pair_sum": "acc - Σ x·q of all lanes",
     "shift": "acc + Σ ±(x << s) of all lanes",
     "float": "acc + Σ (q · significand) << shift of all lanes",
 }

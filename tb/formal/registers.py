@@ -2,7 +2,6 @@
 
 from amaranth import *
 from amaranth.hdl import Assume
-from amaranth.lib.wiring import In
 
 from golden.parameters import SETS
 from golden.registers import DATA_BITS, port_names, unit_registers
@@ -64,12 +63,10 @@ class Rules(_Bank):
 class Fields(_Bank):
     """What each write and each read does."""
 
-    #: Registers that hold what has come on a channel.
-    _HELD = {"aw": 12, "w": 36, "ar": 12}
-
     def __init__(self, module, p):
-        super().__init__(module, p, {f"held_{channel}": (channel, unsigned(bits))
-                                     for channel, bits in self._HELD.items()})
+        # Registers that hold what has come on a channel.
+        super().__init__(module, p, {"held_aw": ("aw", unsigned(12)), "held_w": ("w", unsigned(36)),
+                                     "held_ar": ("ar", unsigned(12))})
 
     def state(self, m):
         waits = self.requests(m)
@@ -145,6 +142,27 @@ class Count(Harness):
             m.d.sync += events.eq(events + 1)
         self.claim(m, self.count == Mux(events > largest, largest, events))
         self.claim(m, events <= largest + 1)
+
+
+class Stalls(Harness):
+    """What the core of a unit tells its counters, whatever its array or its tile does."""
+
+    def __init__(self, module, p):
+        if p.unit == "array":
+            # The buffers' size does not matter here.
+            dut = module.Engine(p.replace(x_depth=4, w_depth=4))
+            super().__init__(dut, frees=(dut.array,))
+        else:
+            dut = module.Values(p)
+            super().__init__(dut, frees=(dut.tile, dut.outputs, dut.rows))
+
+    def state(self, m):
+        causes = [getattr(self, name) for name in self.dut.signature.members
+                  if name.startswith("stall_")]
+        total = sum([self.beat, *causes])
+        self.claim(m, total <= 1)
+        if self.dut.parameters.unit == "values":
+            self.claim(m, total == self.busy | self.beat)
 
 
 #: What each counter counts: a port of the core, or a stream that transfers.
@@ -232,6 +250,18 @@ PROPERTIES = [
               "largest value if there were more.",
         cases={"4 bits": 4, "32 bits": 32}, build=Count, method="induction", depth=3,
         broken=(Broken("self.increment & ~self.count.all()", "self.increment", depth=20),)),
+    Property(
+        name="stalls", family="registers", module="hdl.engine",
+        claim="In no cycle does an engine tell a beat and a stall, or two causes of a stall.",
+        cases={"tiny": SETS["tiny"]}, build=Stalls, method="induction", depth=3,
+        broken=(Broken("others = others & ~cause", "others = others & 1", depth=8),)),
+    Property(
+        name="values-stalls", family="registers", module="hdl.values.core",
+        claim="In each cycle in which it is busy the unit for codes times V tells a beat or one "
+              "cause of a stall, and in others neither cause.",
+        cases={"attention_tiny_pv": VALUES_SETS["attention_tiny_pv"]}, build=Stalls,
+        method="induction", depth=3,
+        broken=(Broken("others = others & ~cause", "others = others & 1", depth=4),)),
     _counters("gemm", "hdl.gemm", SETS["tiny"],
               Broken('"cycles": engine.busy, "busy": engine.beat',
                      '"cycles": engine.beat, "busy": engine.busy', depth=4)),

@@ -45,6 +45,7 @@ def prove(harness: Harness, method: str, depth: int, limit: float) -> tuple[str,
     Parameters
     ----------
     harness : Harness
+        The block and the claim.
     method : str
         A method of :data:`tb.formal.property.METHODS` but algebra.
     depth : int

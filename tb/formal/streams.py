@@ -1,7 +1,7 @@
 """Streams and queues: what is offered stays, nothing is lost, doubled or out of order."""
 
 from amaranth import *
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 from golden.parameters import SETS
 from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS
@@ -179,17 +179,18 @@ PROPERTIES = [
                "block of 2 rows, twice": (2, 2, 2, 2, 2, 2, 1)},
         build=Delivery, method="bounded", depth=18,
         broken=(Broken("(row != 0) | (begun != self._depth)", "C(1)", depth=12),
-                Broken("Mux(final, filled != 0, filled > item)", "(filled != 0)", "2 segments, each twice", 14),
+                Broken("Mux(final, filled != 0, filled > item)", "(filled != 0)",
+                       "2 segments, each twice", 14),
                 Broken("with m.If(enable):\n            m.d.sync += self.o.valid",
-                       "with m.If(C(1)):\n            m.d.sync += self.o.valid"))),
+                       "with m.If(C(1)):\n            m.d.sync += self.o.valid", depth=14))),
     _steady("channel", "hdl.channel",
             lambda module, p: module.Channel(p, "channel", 4, 3, 2),
             "What a channel offers stays", {"4 bits, 3 items, 2 rows": SETS["tiny"]},
             Broken("enable = ~self.o.valid | self.o.ready", "enable = C(1)", depth=8), short=True),
     _steady("admission", "hdl.admission", lambda module, p: module.Admission(p),
             "A command stays", {"tiny": SETS["tiny"], "edge": SETS["edge"]},
-            Broken("with m.If(self.i.ready):\n                    m.next = \"check\"",
-                   "m.next = \"check\"", depth=30), depth=4),
+            Broken("self.i.ready.eq(~fit | self.o.ready)", "self.i.ready.eq(1)", depth=28),
+            depth=4),
     _steady("aligner", "hdl.aligner", lambda module, p: module.Aligner(p),
             "What the aligner offers stays", {"fp16 aligned to 6 bits": _ALIGNED},
             Broken("shifted_leave.eq(~self.o.valid | self.o.ready)", "shifted_leave.eq(1)",

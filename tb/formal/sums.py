@@ -1,11 +1,11 @@
 """Sums: no accumulator overflows within the bounds of its parameter set."""
 
 from amaranth import *
+from amaranth.lib import data
 from amaranth.lib.wiring import In
 
 from golden.formats import signed_bits
 from golden.parameters import SETS
-from golden.softmax_parameters import SOFTMAX_SETS
 from golden.values_parameters import VALUES_SETS
 from hdl.mac import mac
 from tb.formal.harness import Harness
@@ -103,6 +103,47 @@ class Rows(Harness):
         self.claim(m, ~(after & moved) | (self.drain_o.sum == was))
 
 
+class Values(Harness):
+    """Sums of the values of each code, in an element of the unit for codes times V."""
+
+    def __init__(self, module, p):
+        self._selects = module._selects
+        codes = data.ArrayLayout(p.word_bits, p.tokens)
+        super().__init__(module.ValuesPE(p), {"codes": In(codes)}, probes={
+            f"seen_{k}": (f"acc_{k}", signed(p.value_sum_bits)) for k in range(p.levels)})
+
+    def state(self, m):
+        p = self.parameters
+        most = -(-p.max_length // p.tokens)
+        known, beats = Signal(), Signal(range(most + 1))
+        v = self.column.v
+        self.assume(m, Value.cast(self.selects) == self._selects(p, self.codes))
+        for pair, value in enumerate(self.column.pair):
+            self.assume(m, value == v[2 * pair] + v[2 * pair + 1])
+        # A masked element has the code 2**b and nothing below.
+        for code in self.codes:
+            self.assume(m, ~code[-1] | (code[:-1] == 0))
+        tokens = Signal()
+        m.d.comb += tokens.eq(Cat(~code[-1] for code in self.codes).any())
+        self.assume(m, ~(known & tokens) | (beats < most))
+        m.d.sync += [known.eq(known | self.last),
+                     beats.eq(Mux(self.last | ~known, 0, beats + tokens))]
+        self.claim(m, beats <= most)
+        ended = self.past(m, self.last & known, "ended")
+        for k in range(p.levels):
+            true, total = (Signal(signed(p.value_sum_bits + 4), name=f"{name}_{k}")
+                           for name in ("true", "new"))
+            own = sum(Mux(code == k, value, 0) for code, value in zip(self.codes, v, strict=True))
+            m.d.comb += total.eq(true + own)
+            m.d.sync += true.eq(Mux(self.last, 0, total))
+            low, high = -128 * p.tokens, 127 * p.tokens
+            self.claim(m, ~known | ((true >= beats * low) & (true <= beats * high)))
+            self.claim(m, ~known | (getattr(self, f"seen_{k}").as_signed() == true))
+            was = self.past(m, total, f"total_{k}").as_signed()
+            if k < p.products:
+                self.claim(m, ~ended | (self.drain_o[k] == was))
+
+
 class Heap(Harness):
     """A compressor tree of some addends beside their sum."""
 
@@ -132,10 +173,6 @@ class _Adders:
         return self._module.FullAdder(SETS["tiny"], width)
 
 
-def _groups():
-    return {name: p for name, p in SETS.items()}
-
-
 def _row_sums():
     return {name: p for name, p in SETS.items() if p.max_zero and p.x_format.is_integer}
 
@@ -146,7 +183,7 @@ PROPERTIES = [
         claim="Of a group of up to G / L beats whose lanes add up to anything that the formats "
               "allow, the drained sum of an element is the sum over the integers: no accumulator "
               "overflows.",
-        cases=_groups(), build=Group, method="induction", depth=4, short=True,
+        cases=dict(SETS), build=Group, method="induction", depth=4, short=True,
         broken=(Broken("total  = Signal(signed(self.parameters.sum_bits))",
                        "total  = Signal(signed(self.parameters.sum_bits - 2))", "nvfp4", 10),
                 Broken("Mux(self.last, -1 if self.mac.inverted else 0, total)",
@@ -157,6 +194,15 @@ PROPERTIES = [
               "over the integers, for all activations.",
         cases=_row_sums(), build=Rows, method="induction", depth=4,
         broken=(Broken("Mux(self.last, 0, total)", "total", depth=6),)),
+    Property(
+        name="value-sums", family="sums", module="hdl.values.tile",
+        claim="The drained sum of the values of each code is the sum over the integers, for all "
+              "codes and values of rows of up to the longest row's tokens.",
+        cases={"attention_tiny_pv": VALUES_SETS["attention_tiny_pv"]}, build=Values,
+        method="induction", depth=4,
+        broken=(Broken("acc.eq(Mux(self.last, 0, total))", "acc.eq(total)", depth=6),
+                Broken("Cat(v1, v1[-1]) & lines.second", "Cat(v1, C(0)) & lines.second",
+                       depth=6))),
     Property(
         name="compressor-tree", family="sums", module="hdl.compressor",
         claim="A tree adds signed and unsigned addends, shifted and negated, modulo 2 to its "
