@@ -4,7 +4,12 @@ from amaranth import *
 from amaranth.lib.wiring import In
 
 from golden.parameters import SETS
-from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS
+from golden.softmax_parameters import (
+    EXACT_SETS,
+    SOFTMAX_SETS,
+    BaselineParameters,
+    SoftmaxParameters,
+)
 from golden.values_parameters import VALUES_SETS
 from tb.formal.harness import Harness
 from tb.formal.property import Broken, Property
@@ -13,15 +18,18 @@ __all__ = ["PROPERTIES"]
 
 
 class Steady(Harness):
-    """Streams of a block that keep what they offer, if those that feed it do."""
+    """Streams of a block that keep what they offer, if those that feed it do.
 
-    def __init__(self, dut, *, constants=(), outputs=None):
+    ``free`` says which blocks inside may do anything.
+    """
+
+    def __init__(self, dut, *, constants=(), outputs=None, free=lambda dut: ()):
         self._constants = constants
         streams = {name: member for name, member in dut.signature.members.items()
                    if member.is_signature}
         self._inputs  = [name for name, member in streams.items() if member.flow == In]
         self._outputs = outputs or [name for name in streams if name not in self._inputs]
-        super().__init__(dut)
+        super().__init__(dut, frees=free(dut))
 
     def state(self, m):
         for name in self._constants:
@@ -148,9 +156,11 @@ _ALIGNED = SETS["tiny"].replace(x="fp16", x_align=6, x_scale="e8m0")
 
 def _steady(name, module, block, claim, cases, *broken, depth=3, short=False, **options):
     """A property of steady streams; ``block`` makes the block from its class's module."""
+    whatever = ", whatever its arithmetic gives" if "free" in options else ""
     return Property(
         name=f"steady-{name}", family="streams", module=module, short=short,
-        claim=f"{claim} until it is taken, if what feeds the block does so too.", cases=cases,
+        claim=f"{claim} until it is taken, if what feeds the block does so too{whatever}.",
+        cases=cases,
         build=lambda module, p: Steady(block(module, p), **options), method="induction",
         depth=depth, broken=broken)
 
@@ -201,18 +211,24 @@ PROPERTIES = [
             Broken("enable.eq(~self.y.valid | self.y.ready)", "enable.eq(1)", depth=12)),
     _steady("array", "hdl.array", lambda module, p: module.Array(p),
             "A word of outputs of the array stays", {"tiny": SETS["tiny"]},
-            Broken("output.y.ready.eq(self.y.ready)", "output.y.ready.eq(1)", depth=30)),
+            Broken("output.y.ready.eq(self.y.ready)", "output.y.ready.eq(1)", depth=10),
+            free=lambda dut: (dut.band,)),
     _steady("softmax", "hdl.softmax.core", lambda module, p: module.Softmax(p),
             "A word of probabilities or codes stays",
-            {"attention_tiny": SOFTMAX_SETS["attention_tiny"]},
-            Broken("words.r_en.eq(sent)", "words.r_en.eq(self.y.valid)", depth=40),
-            constants=("codes",)),
+            {"attention_tiny": SOFTMAX_SETS["attention_tiny"], "rows of 4": SoftmaxParameters(
+                name="small", width=2, max_length=4, least_length=4, sets=1)},
+            Broken("words.r_en.eq(sent)", "words.r_en.eq(self.y.valid)", "rows of 4", 14),
+            constants=("codes",), free=lambda dut: (
+                dut.maximum, dut.threshold, dut.coder, dut.exponent_sum, dut.division)),
     _steady("exact-softmax", "hdl.softmax.exact", lambda module, p: module.ExactSoftmax(p),
             "A word of exact probabilities stays",
-            {"attention_tiny_exact": EXACT_SETS["attention_tiny_exact"]},
-            Broken("enable.eq(~self.y.valid | self.y.ready)", "enable.eq(1)", depth=40)),
+            {"attention_tiny_exact": EXACT_SETS["attention_tiny_exact"],
+             "rows of 4": BaselineParameters(name="small", width=2, max_length=4, least_length=4)},
+            Broken("enable.eq(~self.y.valid | self.y.ready)", "enable.eq(1)", "rows of 4", 20),
+            free=lambda dut: (dut.maximum, dut.exponent, dut.total)),
     _steady("values", "hdl.values.core", lambda module, p: module.Values(p),
             "A word of outputs of codes times V stays",
             {"attention_tiny_pv": VALUES_SETS["attention_tiny_pv"]},
-            Broken("outputs.y.ready.eq(self.y.ready)", "outputs.y.ready.eq(1)", depth=60)),
+            Broken("outputs.y.ready.eq(self.y.ready)", "outputs.y.ready.eq(1)", depth=28),
+            free=lambda dut: (dut.rows, dut.tile, dut.outputs.foot, dut.outputs.lane)),
 ]
