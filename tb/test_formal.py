@@ -68,7 +68,7 @@ def run(arguments, capsys):
     """Exit status, and lines on the standard error, of the command."""
     with pytest.raises(SystemExit) as caught:
         mixpe.main(arguments)
-    return caught.value.code, capsys.readouterr().err
+    return caught.value.code or 0, capsys.readouterr().err
 
 
 def chosen(monkeypatch, *properties: Property):
