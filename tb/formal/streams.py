@@ -199,7 +199,7 @@ PROPERTIES = [
             Broken("enable = ~self.o.valid | self.o.ready", "enable = C(1)", depth=8), short=True),
     _steady("admission", "hdl.admission", lambda module, p: module.Admission(p),
             "A command stays", {"tiny": SETS["tiny"], "edge": SETS["edge"]},
-            Broken("self.i.ready.eq(~fit | self.o.ready)", "self.i.ready.eq(1)", depth=28),
+            Broken("self.i.ready.eq(~fit | self.o.ready)", "self.i.ready.eq(1)", depth=22),
             depth=4),
     _steady("aligner", "hdl.aligner", lambda module, p: module.Aligner(p),
             "What the aligner offers stays", {"fp16 aligned to 6 bits": _ALIGNED},
