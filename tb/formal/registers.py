@@ -145,13 +145,12 @@ class Count(Harness):
 
 
 class Stalls(Harness):
-    """What the core of a unit tells its counters, whatever its array or its tile does."""
+    """What the core of a unit tells its counters, whatever the blocks inside do."""
 
     def __init__(self, module, p):
         if p.unit == "array":
-            # The buffers' size does not matter here.
-            dut = module.Engine(p.replace(x_depth=4, w_depth=4))
-            super().__init__(dut, frees=(dut.array,))
+            dut = module.Engine(p)
+            super().__init__(dut, frees=(dut.array, dut.admission, *dut.channels.values()))
         else:
             dut = module.Values(p)
             super().__init__(dut, frees=(dut.tile, dut.outputs, dut.rows))
@@ -252,7 +251,8 @@ PROPERTIES = [
         broken=(Broken("self.increment & ~self.count.all()", "self.increment", depth=20),)),
     Property(
         name="stalls", family="registers", module="hdl.engine",
-        claim="In no cycle does an engine tell a beat and a stall, or two causes of a stall.",
+        claim="In no cycle does an engine tell a beat and a stall, or two causes of a stall, "
+              "whatever its array, its buffers and its admission do.",
         cases={"tiny": SETS["tiny"]}, build=Stalls, method="induction", depth=3,
         broken=(Broken("others = others & ~cause", "others = others & 1", depth=8),)),
     Property(
