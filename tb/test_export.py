@@ -33,26 +33,29 @@ from tb.engines import ENGINES, SMALL
 
 TINY = SETS["tiny"]
 SOFTMAX, EXACT = SOFTMAX_SETS["attention_tiny"], EXACT_SETS["attention_tiny_exact"]
+VALUES = VALUES_SETS["attention_tiny_pv"]
 
-#: What is exported; the largest take Verilator and Yosys a while.
-TOPS = [
-    *(pytest.param(Array, each, marks=[pytest.mark.full] * (each.peak >= 1000))
-      for p in SETS.values() for each in (p, p.baseline())),
-    *(pytest.param(Gemm, each) for each in ENGINES),
-    *(pytest.param(Gemm, each, marks=pytest.mark.full) for each in SETS.values()),
-    *(pytest.param(SoftmaxUnit, each, marks=[pytest.mark.full] * (each.width >= 16))
-      for each in [*SOFTMAX_SETS.values(), *EXACT_SETS.values()]),
-    *(pytest.param(ValuesUnit, each, marks=[pytest.mark.full] * (each.peak >= 1000))
-      for each in VALUES_SETS.values()),
-]
+#: What is exported by default, and the rest; engines have the arrays of most formats.
+QUICK = [(Array, TINY), (Array, TINY.baseline()), *((Gemm, each) for each in ENGINES),
+         (SoftmaxUnit, SOFTMAX), (SoftmaxUnit, EXACT), (ValuesUnit, VALUES)]
+SLOW = [(top, each) for top, every in (
+    (Array, [each for p in SETS.values() for each in (p, p.baseline())]),
+    (Gemm, SETS.values()),
+    (SoftmaxUnit, [*SOFTMAX_SETS.values(), *EXACT_SETS.values()]),
+    (ValuesUnit, VALUES_SETS.values()),
+) for each in every if (top, each) not in QUICK]
 
 BLOCKS = [Array(TINY), Array(TINY.baseline()), Tile(TINY), Dequantiser(TINY), Rescale(TINY),
           FullAdder(TINY, 5), AxiLiteRegisters(TINY, gemm_registers(TINY)), Counter(TINY),
-          *map(Gemm, ENGINES), SoftmaxUnit(SOFTMAX), SoftmaxUnit(EXACT),
-          ValuesUnit(VALUES_SETS["attention_tiny_pv"])]
+          Gemm(SMALL), SoftmaxUnit(SOFTMAX), SoftmaxUnit(EXACT), ValuesUnit(VALUES)]
 
-by_top = pytest.mark.parametrize(("top", "parameters"), TOPS,
-                                 ids=lambda value: getattr(value, "__name__", None) or value.name)
+# The tests of a text run in one process, which writes it once.
+by_top = pytest.mark.parametrize(
+    ("top", "parameters"),
+    [pytest.param(top, each, marks=[pytest.mark.xdist_group(f"{top.__name__}_{each.name}"),
+                                    *[pytest.mark.full] * ((top, each) in SLOW)])
+     for top, each in QUICK + SLOW],
+    ids=lambda value: getattr(value, "__name__", None) or value.name)
 by_block = pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.module)
 
 

@@ -19,7 +19,7 @@ def check(y, count):
 
 @pytest.mark.parametrize("y", ["fp32", "fp16", "bf16", "int8"])
 def test_rescale(y):
-    check(y, 100_000)
+    check(y, 50_000)
 
 
 @pytest.mark.full
