@@ -66,6 +66,9 @@ claims: setup  ## Compare layers of models on machines of equal area, beside the
 coverage: setup  ## Measure what the benches reach: lines, branches, toggles, crosses of stimuli [SEED]
 	@$(MIXPE) coverage --seed "$(SEED)" --workers "$(WORKERS)"
 
+formal: setup  ## Prove what is claimed of the blocks for all inputs, and refute it of broken copies
+	@$(MIXPE) formal --workers "$(WORKERS)"
+
 netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
 	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"
 

@@ -25,7 +25,8 @@ class YosysError(RuntimeError):
     """A script failed; the message is Yosys' own."""
 
 
-def run(script: str, *, directory: Path | None = None, log: Path | None = None) -> str:
+def run(script: str, *, directory: Path | None = None, log: Path | None = None,
+        limit: float | None = None) -> str:
     """Run a script, one command a line.
 
     Parameters
@@ -36,6 +37,8 @@ def run(script: str, *, directory: Path | None = None, log: Path | None = None) 
         Working directory.
     log : Path, optional
         File that receives Yosys' output.
+    limit : float, optional
+        Seconds after which it is stopped.
 
     Returns
     -------
@@ -45,10 +48,14 @@ def run(script: str, *, directory: Path | None = None, log: Path | None = None) 
     Raises
     ------
     YosysError
-        If a command fails.
+        If a command fails, or the time is up.
     """
-    process = subprocess.run([sys.executable, "-c", _RUNNER], input=script, cwd=directory,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        process = subprocess.run([sys.executable, "-c", _RUNNER], input=script, cwd=directory,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                 timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise YosysError(f"Yosys has not ended within {limit:g} seconds") from None
     if log is not None:
         log.write_text(process.stdout)
     if process.returncode:

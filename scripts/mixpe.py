@@ -253,6 +253,21 @@ def fidelity(checkpoint, layer, seed, workers, page, output):
 
 
 @cli.command()
+@click.option("--only", metavar="PATTERN",
+              help="Properties or families, such as counter or 'axi-*'; all if absent.")
+@workers_option
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+              help="Page whose tables are renewed.")
+@output_option("build")
+def formal(only, workers, page, output):
+    """Prove every property of the hardware, and refute each of its broken copies."""
+    if page is not None and only is not None:
+        raise click.UsageError("Option '--page' must be given without --only")
+    from scripts import formal
+    formal.main(only, workers, output, page)
+
+
+@cli.command()
 @click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
               help="Cell library; NanGate 45 nm if absent.")
 @click.option("--constant", "changes", type=_Number(), multiple=True,

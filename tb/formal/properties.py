@@ -1,0 +1,17 @@
+"""All properties."""
+
+from tb.formal import division, elements, registers, streams, sums
+
+__all__ = ["FAMILIES", "PROPERTIES"]
+
+#: Properties by family; what each is about.
+FAMILIES = {
+    "elements":  "elements multiply and add",
+    "sums":      "nothing overflows",
+    "streams":   "nothing is lost, doubled or out of order",
+    "registers": "AXI4-Lite and counters",
+    "dividers":  "sums of softmax, and every divider",
+}
+
+PROPERTIES = [*elements.PROPERTIES, *sums.PROPERTIES, *streams.PROPERTIES,
+              *registers.PROPERTIES, *division.PROPERTIES]
