@@ -17,8 +17,8 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
-.PHONY: help setup sim test test-full verilog synth fpga bench fidelity claims netlist-sim \
-        explore sets sizes figures formats registers lint clean distclean
+.PHONY: help setup sim test test-full verilog synth fpga bench fidelity claims mutate \
+        netlist-sim explore sets sizes figures formats registers lint clean distclean
 
 help:         ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -59,6 +59,9 @@ claims: setup  ## Compare layers of models on machines of equal area, beside the
 	@$(MIXPE) claims $(if $(filter-out file,$(origin CHECKPOINT)),--checkpoint "$(CHECKPOINT)") \
 		$(if $(LAYER),--layer "$(LAYER)") $(if $(LIBERTY),--liberty "$(LIBERTY)") \
 		--seed "$(SEED)" --workers "$(WORKERS)"
+
+mutate: setup  ## Change blocks in single places and see whether their benches notice [SEED]
+	@$(MIXPE) mutate --seed "$(SEED)" --workers "$(WORKERS)"
 
 netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
 	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"

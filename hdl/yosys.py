@@ -25,7 +25,8 @@ class YosysError(RuntimeError):
     """A script failed; the message is Yosys' own."""
 
 
-def run(script: str, *, directory: Path | None = None, log: Path | None = None) -> str:
+def run(script: str, *, directory: Path | None = None, log: Path | None = None,
+        seconds: float | None = None) -> str:
     """Run a script, one command a line.
 
     Parameters
@@ -36,6 +37,8 @@ def run(script: str, *, directory: Path | None = None, log: Path | None = None) 
         Working directory.
     log : Path, optional
         File that receives Yosys' output.
+    seconds : float, optional
+        Time that it may take.
 
     Returns
     -------
@@ -46,9 +49,12 @@ def run(script: str, *, directory: Path | None = None, log: Path | None = None) 
     ------
     YosysError
         If a command fails.
+    subprocess.TimeoutExpired
+        If it takes longer than ``seconds``.
     """
     process = subprocess.run([sys.executable, "-c", _RUNNER], input=script, cwd=directory,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             timeout=seconds)
     if log is not None:
         log.write_text(process.stdout)
     if process.returncode:

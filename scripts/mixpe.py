@@ -276,6 +276,27 @@ def claims(liberty, changes, checkpoint, layer, seed, workers, page, output):
     claims.main(liberty, dict(changes), checkpoint, layer, workers, seed, page, output)
 
 
+@cli.command()
+@click.option("--block", "-b", "blocks", multiple=True,
+              type=click.Choice(["dequantiser", "tile", "array-control", "softmax", "axi-front",
+                                 "register-bank"]),
+              help="Block to change; repeatable, all if absent.")
+@click.option("--count", "-n", type=click.IntRange(1, 10000), default=100, show_default=True,
+              help="Mutants of each block.")
+@seed_option
+@workers_option
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+              help="Page whose tables are renewed.")
+@output_option("build")
+def mutate(blocks, count, seed, workers, page, output):
+    """Change the Verilog of blocks in single places and see whether their benches notice."""
+    from scripts import mutate
+    report = mutate.main(blocks, count, seed, workers, output, page)
+    if short := [each["block"] for each in report["blocks"] if each["share"] < mutate.SHARE]:
+        raise click.ClickException(f"Benches must find {mutate.SHARE:.0%} of the mutants, not as "
+                                   f"few as those of {', '.join(short)}")
+
+
 @cli.command("netlist-sim")
 @set_option("array", "softmax", "exact_softmax")
 @click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),

