@@ -281,7 +281,7 @@ def claims(liberty, changes, checkpoint, layer, seed, workers, page, output):
               type=click.Choice(["dequantiser", "tile", "array-control", "softmax", "axi-front",
                                  "register-bank"]),
               help="Block to change; repeatable, all if absent.")
-@click.option("--count", "-n", type=click.IntRange(1, 10000), default=100, show_default=True,
+@click.option("--count", "-n", type=click.IntRange(1, 10000), default=60, show_default=True,
               help="Mutants of each block.")
 @seed_option
 @workers_option

@@ -1,6 +1,7 @@
 """``mixpe mutate``: whether the benches notice single changes of the Verilog."""
 
 import json
+import re
 import time
 from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -135,8 +136,9 @@ def _outcome(trial: Trial, number: int) -> tuple[str, float]:
     return trial.outcome(number), time.monotonic() - began
 
 
-def result_of(trial: Trial, outcomes: dict[int, str], known: dict[str, str]) -> dict[str, Any]:
-    """Numbers of a block and its survivors, with what is ``known`` of these."""
+def result_of(trial: Trial, outcomes: dict[int, str],
+              known: list[tuple[re.Pattern, str]]) -> dict[str, Any]:
+    """Numbers of a block and its survivors, with the reasons that are ``known`` of these."""
     found = list(outcomes.values())
     equivalent = found.count("equivalent")
     killed = found.count("failed") + found.count("time")
@@ -149,8 +151,9 @@ def result_of(trial: Trial, outcomes: dict[int, str], known: dict[str, str]) -> 
         "verilog_sha256": trial.digest, "mutants": len(found), "equivalent": equivalent,
         "killed": killed, "killed_by_time": found.count("time"),
         "share": killed / different if different else 1.0,
-        "survivors": [{"mutant": each.key, "line": each.line, "reason": known.get(each.key)}
-                      for each in survivors],
+        "survivors": [{"mutant": each.key, "line": each.line, "reason": next(
+            (reason for pattern, reason in known if pattern.fullmatch(each.key)), None)}
+            for each in survivors],
     }
 
 

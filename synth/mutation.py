@@ -170,11 +170,12 @@ endmodule
 
 
 def equivalent(text: str, top: str, mutant: Mutant, seconds: float) -> bool:
-    """Whether a mutant is proved to change nothing that can be seen at the ports of ``top``.
+    """Whether a mutant is proved to change nothing outside of its module.
 
-    Registers and memories of both are taken to hold the same, whatever that is; all outputs and
-    what the registers take next must then be the same. That is more than need be: a mutant which
-    shows in states that never come is not found equivalent.
+    Registers and memories of both modules are taken to hold the same, whatever that is, and blocks
+    that it uses to answer the same; all outputs, what registers take next and what goes to the
+    blocks must then be the same. That is more than need be: a mutant which shows in states that
+    never come, or where nobody looks, is not found equivalent.
 
     Parameters
     ----------
@@ -185,18 +186,23 @@ def equivalent(text: str, top: str, mutant: Mutant, seconds: float) -> bool:
     seconds : float
         Time for the proof; without one the mutant counts as different.
     """
-    # Registers become ports in the netlist with the mutant, so that both sides name them alike.
+    module = mutant.module
+    # Registers and blocks become ports in the netlist with the mutant, so that both sides name
+    # them alike; contents of registers alone are no outputs.
     script = f"""{_READ.format(top=top)}
 mutate -ctrl {SELECTOR} 1 1 {mutant.arguments}
-setattr -mod -unset keep_hierarchy *
-memory
-flatten
-opt_clean
-rename -enumerate -pattern unnamed_% w:*
-expose -dff -evert-dff
-rename {top} gold
-copy gold gate
+memory {module}
+opt_clean {module}
+splitnets {module}
+rename -enumerate -pattern unnamed_% {module}/w:*
+setattr -set own 1 {module}/o:*
+expose -evert -dff -evert-dff -sep _everted_ {module}
+delete -output {module}/o:* {module}/a:own %d {module}/w:*_everted_* %d
+opt_clean {module}
+copy {module} gold
+copy {module} gate
 delete -port gold/w:{SELECTOR} gate/w:{SELECTOR}
+setattr -mod -unset keep_hierarchy gold gate
 cd gold
 connect -set {SELECTOR} 1'0
 cd gate

@@ -25,14 +25,18 @@ LATENCY = 100 + FILL
 
 
 def any_constants(rng) -> list[Constants]:
-    """Constants of every set: those of clips, and extreme ones."""
+    """Constants of every set: those of clips, in place of some extreme ones."""
     if EXACT:
         return []
     found = [constants(-float(lo), P) for lo in rng.uniform(0.01, 20, P.sets)]
     top, steps = (1 << 29) - 1, P.levels - 1
-    found[0] = Constants(tuple(range(top, top - steps, -1)), (0,) * steps + (1 << P.exp_bits,))
-    if P.sets > 1:
-        found[1] = Constants(tuple(range(steps - 1, -1, -1)), (1 << P.exp_bits,) * P.levels)
+    extremes = [
+        Constants(tuple(range(top, top - steps, -1)), (0,) * steps + (1 << P.exp_bits,)),
+        Constants(tuple(range(steps - 1, -1, -1)), (1 << P.exp_bits,) * P.levels),
+    ]
+    for chosen, extreme in zip(rng.permutation(P.sets), extremes, strict=False):
+        if rng.random() < 0.5:
+            found[chosen] = extreme
     return found
 
 

@@ -1,6 +1,7 @@
 """Which blocks are mutated, with which bench, and whether that notices."""
 
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -206,7 +207,8 @@ def prepare(target: Target, count: int, seed: int) -> Trial:
     return Trial(**vars(trial) | {"limits": limits})
 
 
-def reasons(path: Path = SURVIVORS) -> dict[str, str]:
-    """Reasons of the survivors that have been looked at, by their keys."""
+def reasons(path: Path = SURVIVORS) -> list[tuple[re.Pattern, str]]:
+    """Keys of the survivors that have been looked at, as expressions, and the reason of each."""
     with path.open("rb") as file:
-        return {each["mutant"]: each["reason"] for each in tomllib.load(file)["survivor"]}
+        return [(re.compile(each["mutant"]), each["reason"])
+                for each in tomllib.load(file)["survivor"]]
