@@ -17,6 +17,7 @@ from hdl.block import Block
 from hdl.export import verilog
 from hdl.gemm import Gemm
 from hdl.softmax.core import Softmax
+from hdl.softmax.thresholds import Threshold
 from hdl.tile import Tile
 from synth.mutation import SELECTOR, Mutant, equivalent, mutants, with_mutants
 from tb import runner
@@ -84,10 +85,12 @@ def _targets() -> list[Target]:
                (of_tiny | {"shapes": shapes[2:3], "lengths": [0], "resets": 2},
                 of_tiny | {"shapes": shapes, "lengths": [0, 1024]})),
         Target("softmax", partial(Softmax, attention), "bench_softmax",
-               ("softmax_core", "keys_buffer", "words_buffer", "maximum", "threshold", "coder",
-                "exponent_sum", "division"),
+               ("softmax_core", "keys_buffer", "words_buffer", "maximum", "coder", "exponent_sum",
+                "division"),
                tuple({"parameters": attention.to_dict(), "rounds": count, "resets": count}
                      for count in (1, 4))),
+        Target("softmax-threshold", partial(Threshold, attention), "bench_threshold",
+               ("threshold",), ({"parameters": attention.to_dict(), "count": 3_000},)),
         Target("axi-front", partial(Gemm, tiny), "bench_gemm",
                ("gemm", "counter_32", "engine", "admission", "x_channel", "w_channel", "s_channel",
                 "sx_channel"),
