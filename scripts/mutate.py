@@ -19,9 +19,9 @@ from scripts.processes import processes
 from scripts.synth import tools
 from tb.mutation import TARGETS, Target, Trial, prepare, reasons
 
-__all__ = ["SHARE", "main", "report_of", "result_of", "show"]
+__all__ = ["SHARE", "main", "report_of", "result_of", "show", "unexplained"]
 
-#: Mutants that a bench must find, of those not proved equivalent.
+#: Mutants that a bench must find or a reason must explain, of those not proved equivalent.
 SHARE = 0.95
 
 
@@ -157,6 +157,12 @@ def result_of(trial: Trial, outcomes: dict[int, str],
     }
 
 
+def unexplained(block: dict[str, Any]) -> bool:
+    """Whether too many mutants of a block's result survive without a reason."""
+    survivors = [each for each in block["survivors"] if each["reason"] is None]
+    return len(survivors) > (1 - SHARE) * (block["mutants"] - block["equivalent"])
+
+
 def show(report: dict[str, Any]) -> None:
     """The report as a table, and survivors that nobody has explained."""
     head, *rows = _rows(report)
@@ -192,8 +198,7 @@ def _markdown(report: dict[str, Any]) -> str:
     lines = [head, ["---", "---", *["--:"] * (len(head) - 2)], *rows]
     text = "".join(f"| {' | '.join(row)} |\n" for row in lines)
     versions = ", ".join(f"{name} {each}" for name, each in report["tools"].items())
-    text += (f"\n{report['count']} mutants of each block, seed {report['seed']}, "
-             f"{report['seconds'] / 60:.0f} minutes, with {versions}.\n")
+    text += f"\nSeed {report['seed']}, {report['seconds'] / 60:.0f} minutes, with {versions}.\n"
     survivors = [(each["block"], survivor) for each in report["blocks"]
                  for survivor in each["survivors"]]
     if survivors:

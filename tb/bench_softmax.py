@@ -90,8 +90,10 @@ def expected(x, mask, chosen: int, sets: list[Constants], codes: bool):
 
 
 async def compare(bench, rng, *, rounds: int = 1, codes: bool = False):
-    """Run rows back to back and compare them with golden."""
-    for _ in range(rounds):
+    """Run rows back to back and compare them with golden, with other constants in each round."""
+    for index in range(rounds):
+        if index:
+            bench.set_constants(any_constants(rng))
         rows = [(*any_row(rng, n), int(rng.integers(P.sets))) for n in lengths(rng)]
         # The longest constant row may have quotients halfway between two outputs.
         rows.append((*any_row(rng, P.max_length, kind=1), 0))
@@ -223,7 +225,9 @@ async def full_rate(dut, switches):
     """
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = await started(dut, rng)
-    for n in (P.least_length, P.least_length + 1, P.max_length):
+    between = [n for n in (P.least_length + 3 * P.width - 1, P.max_length - P.width)
+               if P.least_length < n < P.max_length]
+    for n in (P.least_length, P.least_length + 1, *between, P.max_length):
         count = 6 + 300 // P.row_cycles(n)
         chosen = (rng.integers(P.sets, size=count) if switches is None
                   else np.arange(count) * (switches + 1) // count % P.sets)

@@ -203,6 +203,8 @@ def test_numbers_of_a_report(trial):
         (key, "why"), (trial.mutants[4].key, None)]
     assert (block["set"], block["module"]) == ("tiny", "mixpe_tiny_counter_4")
     assert block["verilog_sha256"] == trial.digest
+    assert mutate.unexplained(block)
+    assert not mutate.unexplained(block | {"survivors": block["survivors"][:1]})
 
 
 def test_command(monkeypatch, capfd, tmp_path):
@@ -216,8 +218,8 @@ def test_command(monkeypatch, capfd, tmp_path):
                     "--output", str(tmp_path), "--page", str(page)])
     captured = capfd.readouterr()
     assert end.value.code == 1
-    assert captured.err == ("mixpe: error: Benches must find 95% of the mutants, not as few as "
-                            "those of counter\n")
+    assert captured.err == ("mixpe: error: At most 5% of a block's mutants may survive without a "
+                            "reason, not as many as of counter\n")
     report = json.loads((tmp_path / "mutate.json").read_text())
     (block,) = report["blocks"]
     assert (block["mutants"], block["killed"]) == (COUNT, 0)
