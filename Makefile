@@ -19,9 +19,9 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
-.PHONY: help setup sim test test-full verilog synth fpga bench fidelity claims coverage \
-        netlist-sim vectors second-sim soak explore sets sizes figures formats registers lint \
-        clean distclean
+.PHONY: help setup sim test test-full verilog synth fpga bench fidelity claims netlist-sim \
+        formal mutate coverage vectors second-sim soak explore sets sizes figures formats \
+        registers lint clean distclean
 
 help:         ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -63,23 +63,26 @@ claims: setup  ## Compare layers of models on machines of equal area, beside the
 		$(if $(LAYER),--layer "$(LAYER)") $(if $(LIBERTY),--liberty "$(LIBERTY)") \
 		--seed "$(SEED)" --workers "$(WORKERS)"
 
-coverage: setup  ## Measure what the benches reach: lines, branches, toggles, crosses of stimuli [SEED]
-	@$(MIXPE) coverage --seed "$(SEED)" --workers "$(WORKERS)"
+netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
+	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"
 
 formal: setup  ## Prove what is claimed of the blocks for all inputs, and refute it of broken copies
 	@$(MIXPE) formal --workers "$(WORKERS)"
 
-netlist-sim: setup  ## Run the benches on the mapped netlists of SET [LIBERTY SEED]
-	@$(MIXPE) netlist-sim --set "$(SET)" $(if $(LIBERTY),--liberty "$(LIBERTY)") --seed "$(SEED)"
+mutate: setup  ## Change blocks in single places and see whether their benches notice [SEED]
+	@$(MIXPE) mutate --seed "$(SEED)" --workers "$(WORKERS)"
 
-soak: setup   ## Run blocks of random sets on their benches for MINUTES; goes on if interrupted [SEED]
-	@$(MIXPE) soak --minutes "$(MINUTES)" --seed "$(SEED)" --workers "$(WORKERS)"
+coverage: setup  ## Measure what the benches reach: lines, branches, toggles, crosses of stimuli [SEED]
+	@$(MIXPE) coverage --seed "$(SEED)" --workers "$(WORKERS)"
 
 vectors: setup  ## Hold the float arithmetic of every block against two references [COUNT SEED]
 	@$(MIXPE) vectors $(if $(COUNT),--count "$(COUNT)") --seed "$(SEED)" --workers "$(WORKERS)"
 
 second-sim: setup  ## Run the fixtures of every set in a second simulator and compare [SEED]
 	@$(MIXPE) second-sim --seed "$(SEED)" --workers "$(WORKERS)"
+
+soak: setup   ## Run blocks of random sets on their benches for MINUTES; goes on if interrupted [SEED]
+	@$(MIXPE) soak --minutes "$(MINUTES)" --seed "$(SEED)" --workers "$(WORKERS)"
 
 # All cores unless WORKERS is given; its default is for the tests.
 explore: setup  ## Measure the tiles of SWEEP and show the Pareto front, on all cores or WORKERS [LIBERTY]

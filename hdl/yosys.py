@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["YosysError", "run", "main"]
+__all__ = ["YosysError", "YosysTimeout", "run", "main"]
 
 _RUNNER = """
 import sys
@@ -23,6 +23,10 @@ for line in sys.stdin.read().splitlines():
 
 class YosysError(RuntimeError):
     """A script failed; the message is Yosys' own."""
+
+
+class YosysTimeout(YosysError):
+    """A script took too long."""
 
 
 def run(script: str, *, directory: Path | None = None, log: Path | None = None,
@@ -48,14 +52,14 @@ def run(script: str, *, directory: Path | None = None, log: Path | None = None,
     Raises
     ------
     YosysError
-        If a command fails, or the time is up.
+        If a command fails; :class:`YosysTimeout` if the time is up.
     """
     try:
         process = subprocess.run([sys.executable, "-c", _RUNNER], input=script, cwd=directory,
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                  timeout=limit)
     except subprocess.TimeoutExpired:
-        raise YosysError(f"Yosys has not ended within {limit:g} seconds") from None
+        raise YosysTimeout(f"Yosys has not ended within {limit:g} seconds") from None
     if log is not None:
         log.write_text(process.stdout)
     if process.returncode:

@@ -292,6 +292,27 @@ def claims(liberty, changes, checkpoint, layer, seed, workers, page, output):
 
 
 @cli.command()
+@click.option("--block", "-b", "blocks", multiple=True,
+              type=click.Choice(["dequantiser", "tile", "array-control", "softmax",
+                                 "softmax-threshold", "axi-front", "register-bank"]),
+              help="Block to change; repeatable, all if absent.")
+@click.option("--count", "-n", type=click.IntRange(1, 10000), default=60, show_default=True,
+              help="Mutants of each block.")
+@seed_option
+@workers_option
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+              help="Page whose tables are renewed.")
+@output_option("build")
+def mutate(blocks, count, seed, workers, page, output):
+    """Change the Verilog of blocks in single places and see whether their benches notice."""
+    from scripts import mutate
+    report = mutate.main(blocks, count, seed, workers, output, page)
+    if many := [each["block"] for each in report["blocks"] if mutate.unexplained(each)]:
+        raise click.ClickException(f"At most {1 - mutate.SHARE:.0%} of a block's mutants may "
+                                   f"survive without a reason, not as many as of {', '.join(many)}")
+
+
+@cli.command()
 @click.option("--set", "-s", "chosen", type=_Set(*UNITS, registers=True), multiple=True,
               metavar="NAME|FILE.toml",
               help="Parameter set to measure, repeatable; small ones with every feature if absent.")

@@ -1,13 +1,21 @@
 """Cocotb tests of both softmax units; run by :mod:`tb.test_softmax_unit`."""
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import cocotb
 import numpy as np
-from cocotb.triggers import ClockCycles
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from golden.exact_softmax import exact_softmax
 from golden.exaq import constants
 from golden.softmax import softmax
-from golden.softmax_parameters import BaselineParameters, Constants, SoftmaxParameters
+from golden.softmax_parameters import (
+    THRESHOLD_BITS,
+    BaselineParameters,
+    Constants,
+    SoftmaxParameters,
+)
 from tb.settings import SETTINGS, STALLS, reset_cycles
 from tb.softmax_driver import SoftmaxDriver
 from tb.stream import cycle, no_pauses, random_pauses, reset
@@ -25,14 +33,18 @@ LATENCY = 100 + FILL
 
 
 def any_constants(rng) -> list[Constants]:
-    """Constants of every set: those of clips, and extreme ones."""
+    """Constants of every set: those of clips, in place of some extreme ones."""
     if EXACT:
         return []
     found = [constants(-float(lo), P) for lo in rng.uniform(0.01, 20, P.sets)]
     top, steps = (1 << 29) - 1, P.levels - 1
-    found[0] = Constants(tuple(range(top, top - steps, -1)), (0,) * steps + (1 << P.exp_bits,))
-    if P.sets > 1:
-        found[1] = Constants(tuple(range(steps - 1, -1, -1)), (1 << P.exp_bits,) * P.levels)
+    extremes = [
+        Constants(tuple(range(top, top - steps, -1)), (0,) * steps + (1 << P.exp_bits,)),
+        Constants(tuple(range(steps - 1, -1, -1)), (1 << P.exp_bits,) * P.levels),
+    ]
+    for chosen, extreme in zip(rng.permutation(P.sets), extremes, strict=False):
+        if rng.random() < 0.5:
+            found[chosen] = extreme
     return found
 
 
@@ -78,8 +90,10 @@ def expected(x, mask, chosen: int, sets: list[Constants], codes: bool):
 
 
 async def compare(bench, rng, *, rounds: int = 1, codes: bool = False):
-    """Run rows back to back and compare them with golden."""
-    for _ in range(rounds):
+    """Run rows back to back and compare them with golden, with other constants in each round."""
+    for index in range(rounds):
+        if index:
+            bench.set_constants(any_constants(rng))
         rows = [(*any_row(rng, n), int(rng.integers(P.sets))) for n in lengths(rng)]
         # The longest constant row may have quotients halfway between two outputs.
         rows.append((*any_row(rng, P.max_length, kind=1), 0))
@@ -92,9 +106,19 @@ async def compare(bench, rng, *, rounds: int = 1, codes: bool = False):
             assert flags == wanted_flags
 
 
+async def no_errors(dut):
+    """Assert in every cycle that neither a row nor its constants are found bad."""
+    await FallingEdge(dut.rst)
+    while True:
+        await RisingEdge(dut.clk)
+        assert dut.too_long.value == 0
+        assert EXACT or dut.bad_constants.value == 0
+
+
 async def started(dut, rng, pause=no_pauses):
     """Driver of a unit that has been reset."""
     bench = SoftmaxDriver(dut, P, any_constants(rng), pause)
+    cocotb.start_soon(no_errors(dut))
     await reset(dut)
     return bench
 
@@ -139,6 +163,59 @@ async def new_constants(dut):
     await bench.idle()
 
 
+@dataclass
+class AnyConstants:
+    """Constants in no order."""
+
+    thresholds: list[int]
+    exponents: list[int]
+
+    @property
+    def bad(self) -> bool:
+        """Whether thresholds do not descend, or the highest exponent is not 1."""
+        return (any(after >= before for before, after in pairwise(self.thresholds))
+                or self.exponents[-1] != 1 << P.exp_bits)
+
+
+def nearly_good(rng) -> AnyConstants:
+    """Constants of a clip, but for a threshold or the highest exponent that is off by a bit."""
+    found = constants(-float(rng.uniform(0.01, 20)), P)
+    thresholds, exponents = list(found.thresholds), list(found.exponents)
+    if rng.random() < 0.3:
+        exponents[-1] ^= 1 << int(rng.integers(P.exp_bits + 1))
+    else:
+        k, step = rng.integers(1, len(thresholds)), 1 << int(rng.integers(THRESHOLD_BITS))
+        other = thresholds[k - 1] + int(rng.choice([-step, 0, step]))
+        thresholds[k] = min(max(other, 0), (1 << THRESHOLD_BITS) - 1)
+    return AnyConstants(thresholds, exponents)
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms", skip=EXACT)
+async def bad_constants(dut):
+    """Constants out of order by a single bit are told, those in order are not."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = SoftmaxDriver(dut, P, any_constants(rng))
+    await reset(dut)
+    told = []
+    for _ in range(50 * SETTINGS["rounds"]):
+        sets = [nearly_good(rng) for _ in range(P.sets)]
+        bench.set_constants(sets)
+        chosen = int(rng.integers(P.sets))
+        sending = cocotb.start_soon(bench.x.send(bench.words(*any_row(rng, 1), chosen)))
+        seen = False
+        for _ in range(2 * LATENCY):
+            await RisingEdge(dut.clk)
+            seen = seen or dut.bad_constants.value == 1
+            if bench.y.received:
+                break
+        assert sending.done()
+        assert len(bench.y.received) == 1
+        bench.y.received.clear()
+        assert seen == sets[chosen].bad, sets[chosen]
+        told.append(seen)
+    assert 0 < sum(told) < len(told)
+
+
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize(switches=[0, 3] if FILL else [None])
 async def full_rate(dut, switches):
@@ -148,7 +225,9 @@ async def full_rate(dut, switches):
     """
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = await started(dut, rng)
-    for n in (P.least_length, P.least_length + 1, P.max_length):
+    between = [n for n in (P.least_length + 3 * P.width - 1, P.max_length - P.width)
+               if P.least_length < n < P.max_length]
+    for n in (P.least_length, P.least_length + 1, *between, P.max_length):
         count = 6 + 300 // P.row_cycles(n)
         chosen = (rng.integers(P.sets, size=count) if switches is None
                   else np.arange(count) * (switches + 1) // count % P.sets)

