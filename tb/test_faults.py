@@ -47,6 +47,12 @@ LONGEST = 400
 SETTINGS = {"shapes": [], "lengths": [0], "layers": [], "rounds": 1, "count": 1}
 
 
+def by_default(names, *chosen: str) -> list:
+    """Names of the default tests, and the others in the long tests."""
+    return [name if name in chosen else pytest.param(name, marks=pytest.mark.full)
+            for name in names]
+
+
 def simulate(block, bench, tests, **settings):
     """Run some tests on a block."""
     return runner.simulate(verilog(block), block.module, bench, tests=tests,
@@ -59,7 +65,7 @@ def check_resets(name: str, every: int | None = None):
     assert simulate(kind(parameters), bench, tests, every=every or default) == len(tests.split(","))
 
 
-@pytest.mark.parametrize("name", RESETS)
+@pytest.mark.parametrize("name", by_default(RESETS, "engine", "softmax, ports"))
 def test_reset_in_many_cycles(name):
     check_resets(name)
 
@@ -113,7 +119,7 @@ def unknown(block, source: str, cycles: list[dict[str, int]]) -> list[dict[str, 
     return [{name: cycle[name] for name in ports_of(block)} for cycle in found]
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", by_default(UNITS, "softmax"))
 def test_initial_values(unit, tmp_path):
     """No output depends on what registers and memories held before the reset.
 
@@ -152,7 +158,7 @@ def test_unknown_values_are_found():
         assert known == all("x" not in bits for name, bits in last.items() if not gate(name))
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", by_default(UNITS, "engine"))
 def test_neighbours(unit):
     kind, parameters = UNITS[unit]
     tests = ["lines_between_transfers", "silent_neighbours", "registers_under_way"]
