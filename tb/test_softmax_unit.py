@@ -37,7 +37,7 @@ TABLED = [
 def test_unit(parameters):
     unit = Softmax(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
-             rounds=4, resets=4)
+             rounds=2, resets=3)
 
 
 @pytest.mark.full
@@ -56,7 +56,7 @@ def test_table_of_sums(parameters):
     unit = Softmax(parameters)
     assert unit.exponent_sum.fill_cycles == parameters.lut_entries + 1
     simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
-             rounds=3, resets=3)
+             rounds=1, resets=2)
 
 
 @pytest.mark.parametrize("parameters", first_by_default(UNITS[:2]),
@@ -86,7 +86,7 @@ RIVALS = [
 def test_rival(parameters):
     unit = ExactSoftmax(parameters)
     simulate(verilog(unit), unit.module, "tb.bench_softmax", parameters=parameters.to_dict(),
-             exact=True, rounds=4, resets=4, latency=unit.latency)
+             exact=True, rounds=2, resets=3, latency=unit.latency)
 
 
 @pytest.mark.full

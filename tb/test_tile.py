@@ -50,24 +50,27 @@ FLOATS = [ArrayParameters(name=f"{x}_{w}", x=x, mac="float", w=w, **ELEMENT)
           for x, w in (("fp16", "uint4"), ("bf16", "int4"))]
 
 
-@pytest.mark.parametrize("parameters", TILES, ids=lambda parameters: parameters.name)
-def test_tile(parameters):
+def check(parameters, **settings):
+    """Run the bench on the exported tile."""
     tile = Tile(parameters)
     simulate(verilog(tile), tile.module, "tb.bench_tile", parameters=parameters.to_dict(),
-             groups=1 << 12)
+             **settings)
+
+
+@pytest.mark.parametrize("parameters", TILES, ids=lambda parameters: parameters.name)
+def test_tile(parameters):
+    check(parameters, groups=1 << 10)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("parameters", OTHERS, ids=lambda parameters: parameters.name)
-def test_other_tiles(parameters):
-    test_tile(parameters)
+@pytest.mark.parametrize("parameters", TILES + OTHERS, ids=lambda parameters: parameters.name)
+def test_tile_at_length(parameters):
+    check(parameters, groups=1 << 12)
 
 
 @pytest.mark.parametrize("parameters", FLOATS, ids=lambda parameters: parameters.name)
-def test_sixteenth_of_the_float_products(parameters):
-    tile = Tile(parameters)
-    simulate(verilog(tile), tile.module, "tb.bench_tile", parameters=parameters.to_dict(),
-             groups=1 << 14)
+def test_some_of_the_float_products(parameters):
+    check(parameters, groups=1 << 13)
 
 
 @pytest.mark.full
@@ -75,5 +78,4 @@ def test_sixteenth_of_the_float_products(parameters):
                                                           and p.mac != "float")],
                          ids=lambda parameters: parameters.name)
 def test_every_pair_of_codes(parameters):
-    tile = Tile(parameters)
-    simulate(verilog(tile), tile.module, "tb.bench_tile", parameters=parameters.to_dict())
+    check(parameters)
