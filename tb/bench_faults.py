@@ -305,7 +305,7 @@ async def registers_under_way(dut):
     await unit.run()
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms", skip="trace" not in SETTINGS)
+@cocotb.test(timeout_time=20, timeout_unit="ms", skip="record" not in SETTINGS)
 async def traces(dut):
     """Write every port in every cycle, from the reset on."""
     trace = []
@@ -322,4 +322,4 @@ async def traces(dut):
         await unit.run()
     for register in unit.bench.registers.values():
         await unit.bench.axil.read(register.offset)
-    Path(SETTINGS["trace"]).write_text(json.dumps(trace))
+    Path(SETTINGS["record"]).write_text(json.dumps(trace))

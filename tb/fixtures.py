@@ -114,7 +114,7 @@ def _fixtures() -> list[Fixture]:
     """All fixtures."""
     softmax = {**SOFTMAX_SETS, **EXACT_SETS}.values()
     return [
-        *(_layer(p, path) for p in SETS.values() for path in sorted(DATA.iterdir())),
+        *(_layer(p, path) for p in SETS.values() for path in sorted(DATA.glob("*.safetensors"))),
         _bench(SETS["tiny"], Gemm, "bench_gemm", count=2, limit=40, products=10**4, resets=1),
         *(_bench(p, SoftmaxUnit, "bench_softmax_unit", rounds=1, resets=1,
                  exact=isinstance(p, BaselineParameters)) for p in softmax),

@@ -12,9 +12,10 @@ from golden.parameters import SETS
 from golden.softmax_parameters import SOFTMAX_SETS
 from scripts import coverage
 from scripts.coverage import Measured, Reason, faults, module_report, named, reasons
+from scripts.units import unit_module
 from tb import runner
 from tb.coverage import Point, merged, modules, read
-from tb.coverage_runs import COVERED, runs, unit
+from tb.coverage_runs import COVERED, runs
 from tb.crosses import GEMM, SOFTMAX, Collector, Cross, crosses
 from tb.engine_aims import aims, command
 from tb.engine_sampler import group_kind, rest_of, sample
@@ -260,7 +261,8 @@ def test_every_row_can_be_aimed_at():
 def test_first_run_is_of_the_unit(name):
     p = COVERED[name]
     first = next(iter(runs(p)))
-    assert first.block.module == unit(p).module
+    assert first.block.module == unit_module(p)
+    assert first.block.module in first.block.closure()
     assert any(bench.endswith("_crosses") for bench in first.benches) == bool(crosses(p))
 
 

@@ -97,7 +97,7 @@ def trace(block, source: str, path, initial: int) -> list[dict[str, int]]:
     unit = next(name for name, (kind, _) in UNITS.items() if type(block) is kind)
     runner.simulate(source, block.module, "tb.bench_faults", tests="traces", seed=1,
                     initial=initial, unit=unit, parameters=block.parameters.to_dict(),
-                    trace=str(path), ports=[*ports_of(block)], **SETTINGS)
+                    record=str(path), ports=[*ports_of(block)], **SETTINGS)
     return json.loads(path.read_text())
 
 

@@ -273,9 +273,10 @@ def test_constants(changes):
 
 
 #: Modules whose ``main`` a command runs, and what the command looks at.
-MAINS = {name: {"ratios": [], "failures": 0} for name in (
-    "attention", "bench", "claims", "explore", "fidelity", "formats", "fpga", "netlist_sim", "sim",
-    "sizes", "soak", "softmax_synth", "synth", "values_synth")}
+MAINS = {name: {"ratios": [], "blocks": [], "failures": 0} for name in (
+    "attention", "bench", "claims", "coverage", "explore", "fidelity", "formal", "formats", "fpga",
+    "mutate", "netlist_sim", "second_sim", "sim", "sizes", "soak", "softmax_synth", "synth",
+    "values_synth", "vectors")}
 MAINS |= {name: [] for name in ("figures", "registers", "verilog")}
 
 

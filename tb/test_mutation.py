@@ -19,6 +19,9 @@ from tb.runner import SimulationTimeout
 
 TINY = SETS["tiny"]
 
+#: They share a compiled counter, and one looks at what runs in its folder.
+pytestmark = pytest.mark.xdist_group("mutation")
+
 #: A counter of four bits.
 COUNTER = Target("counter", partial(Counter, TINY, 4), "bench_counter", ("counter_4",),
                  ({"width": 4},))
@@ -144,8 +147,9 @@ def test_bench_that_checks_nothing_leaves_survivors(trial):
 def test_endless_run_is_ended(trial):
     with pytest.raises(SimulationTimeout, match="took more than 2 s of CPU time"):
         runner.run(trial.folder, trial.top, "tb.bench_nothing", seconds=2, forever=True)
-    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-    assert str(trial.folder) not in processes
+    processes = subprocess.run(["ps", "-eo", "pid,ppid,pgid,stat,etimes,args"],
+                               capture_output=True, text=True).stdout
+    assert [line for line in processes.splitlines() if str(trial.folder) in line] == []
 
 
 def test_only_the_selector_is_added(trial):
@@ -183,6 +187,7 @@ def test_blocks_are_the_targets():
 def test_failing_control_is_one_line(monkeypatch, capfd, tmp_path):
     wrong = replace(COUNTER, settings=({"width": 3},))
     monkeypatch.setitem(mutate.TARGETS, "tile", wrong)
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # with which cocotb says more
     with pytest.raises(SystemExit) as end:
         mixpe.main(["mutate", "--block", "tile", "--count", str(COUNT),
                     "--output", str(tmp_path)])

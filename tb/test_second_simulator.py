@@ -125,7 +125,7 @@ def test_fixture(chosen):
 
 def test_every_set_and_file_has_fixtures():
     assert {each.parameters.name for each in FIXTURES} >= ALL_SETS.keys()
-    for path in DATA.iterdir():
+    for path in DATA.glob("*.safetensors"):
         names = {each.parameters.name for each in FIXTURES if each.name == path.name}
         assert names == {name for name, p in ALL_SETS.items() if p.unit == "array"}
     assert len({(each.parameters.name, each.name) for each in FIXTURES}) == len(FIXTURES)
