@@ -22,6 +22,7 @@ from scripts.console import console, progress
 from scripts.files import Section, write
 from scripts.processes import processes
 from scripts.synth import tools
+from scripts.units import unit_module
 from tb import runner
 from tb.coverage import Counts, Point, merged, modules, read
 from tb.coverage_runs import COVERED, Run, runs, unit
@@ -238,7 +239,7 @@ def _set_report(each: Measured, listed: list[Reason]) -> dict[str, Any]:
         by_module[point.module][point] = count
     p = each.parameters
     return {
-        "set": p.name, "unit": unit(p).module, "parameters": p.to_dict(),
+        "set": p.name, "unit": unit_module(p), "parameters": p.to_dict(),
         "verilog_sha256": each.verilog_sha256, "tests": each.tests,
         "modules": [module_report(p, name, counts, listed)
                     for name, counts in by_module.items()],
