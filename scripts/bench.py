@@ -91,9 +91,6 @@ def _measured(pool: ProcessPoolExecutor, flow: str, chosen: list[Design], librar
         except BrokenProcessPool:
             raise click.ClickException("A process ended before its design was measured; it may "
                                        "have run out of memory") from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
     return [found[design.name] for design in chosen]
 
 

@@ -184,13 +184,9 @@ def _measured(chosen: tuple[Parameters, ...], seed: int, workers: int) -> list[M
     with progress(len(jobs), "compiling and running", estimate=True) as step, \
             processes(workers) as pool:
         tasks = {pool.submit(_task, p, index, seed): p for p, index in jobs}
-        try:
-            for task in as_completed(tasks):
-                found[tasks[task].name].append(task.result())
-                step(f"ran {tasks[task].name}")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for task in as_completed(tasks):
+            found[tasks[task].name].append(task.result())
+            step(f"ran {tasks[task].name}")
     return [_together(p, found[p.name]) for p in chosen]
 
 

@@ -173,12 +173,8 @@ def _results(jobs: dict[tuple, tuple], workers: int) -> Iterator[tuple[tuple, An
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with processes(workers) as pool:
         futures = {pool.submit(*job): key for key, job in jobs.items()}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for future in as_completed(futures):
+            yield futures[future], future.result()
 
 
 def _layer_noises(kind: str, k: int, index: int, seed: int, amount: Amount) -> dict[str, Noise]:

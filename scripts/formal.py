@@ -99,12 +99,8 @@ def _outcomes(jobs: list[Attempt], workers: int) -> Iterator[tuple[Attempt, Outc
         return
     with processes(workers) as pool:
         futures = {pool.submit(attempt, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for future in as_completed(futures):
+            yield futures[future], future.result()
 
 
 def _entry(each: Property, found: dict[Attempt, Outcome]) -> dict[str, Any]:

@@ -115,9 +115,6 @@ def report_of(targets: list[Target], count: int, seed: int, workers: int) -> dic
         except BrokenProcessPool:
             raise click.ClickException("A process ended before its mutant was tried; it may have "
                                        "run out of memory") from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
     return {"tools": tools(), "seed": seed, "count": count,
             "seconds": round(time.monotonic() - began),
             "blocks": [result_of(job.trial, job.outcomes, known) | {"seconds": round(job.seconds)}

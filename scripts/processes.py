@@ -2,16 +2,27 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from threading import Thread
 
 __all__ = ["processes"]
 
 
-def processes(workers: int) -> ProcessPoolExecutor:
-    """Processes that start afresh, leave Ctrl-C to this one, and end with it if it is killed."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
+@contextmanager
+def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that start afresh, leave Ctrl-C to this one, and end with it if it is killed.
+
+    If the block raises, what has not begun is never begun.
+    """
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _begin() -> None:

@@ -55,15 +55,11 @@ def main(sets: tuple[str, ...], seed: int, workers: int, page: Path | None, outp
     with processes(workers) as pool, progress(len(chosen), "two simulators",
                                               estimate=True) as step:
         tasks = {pool.submit(_task, index, seed): index for index in chosen}
-        try:
-            for task in as_completed(tasks):
-                entry, first = task.result()
-                entries[tasks[task]] = entry
-                wrong += [first] * (not entry["equal"])
-                step(f"{entry['fixture']} of {entry['set']}")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for task in as_completed(tasks):
+            entry, first = task.result()
+            entries[tasks[task]] = entry
+            wrong += [first] * (not entry["equal"])
+            step(f"{entry['fixture']} of {entry['set']}")
     report = {"tools": tools(), "seed": seed, "seconds": round(time.monotonic() - began, 1),
               "fixtures": [entries[index] for index in chosen]}
     write(output / "second_sim.json", json.dumps(report, indent=2) + "\n")

@@ -218,16 +218,12 @@ def _results(journal: _Journal, seconds: float, seed: int, workers: int
         return
     with processes(workers) as pool:
         running: dict[Future, int] = {}
-        try:
-            while running or journal.now() < seconds:
-                while len(running) < workers and journal.now() < seconds:
-                    index, job_seed = next(waiting)
-                    running[pool.submit(_perform, job_seed)] = index
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        while running or journal.now() < seconds:
+            while len(running) < workers and journal.now() < seconds:
+                index, job_seed = next(waiting)
+                running[pool.submit(_perform, job_seed)] = index
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
 
 
 def _perform(seed: int) -> dict[str, Any]:
