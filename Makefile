@@ -20,8 +20,8 @@ BIN   := build/venv/bin
 MIXPE := $(BIN)/mixpe
 
 .PHONY: help setup sim test test-full verilog synth fpga bench fidelity claims netlist-sim \
-        formal mutate coverage vectors second-sim soak explore sets sizes figures formats \
-        registers lint clean distclean
+        formal mutate coverage vectors second-sim soak evidence explore sets sizes figures \
+        formats registers lint clean distclean
 
 help:         ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -83,6 +83,9 @@ second-sim: setup  ## Run the fixtures of every set in a second simulator and co
 
 soak: setup   ## Run blocks of random sets on their benches for MINUTES; goes on if interrupted [SEED]
 	@$(MIXPE) soak --minutes "$(MINUTES)" --seed "$(SEED)" --workers "$(WORKERS)"
+
+evidence: setup  ## Collect what formal to soak have found, with area and frequency, by set [LIBERTY]
+	@$(MIXPE) evidence $(if $(LIBERTY),--liberty "$(LIBERTY)") --workers "$(WORKERS)"
 
 # All cores unless WORKERS is given; its default is for the tests.
 explore: setup  ## Measure the tiles of SWEEP and show the Pareto front, on all cores or WORKERS [LIBERTY]

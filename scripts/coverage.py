@@ -19,13 +19,14 @@ from rich.table import Table
 from golden.sets import Parameters
 from hdl.export import digest, verilog
 from scripts.console import console, progress
-from scripts.files import Section, write
+from scripts.files import Section
 from scripts.processes import processes
-from scripts.synth import tools
-from scripts.units import unit_module
+from scripts.proofs import basis, finish
+from scripts.units import unit, unit_module
 from tb import runner
 from tb.coverage import Counts, Point, merged, modules, read
-from tb.coverage_runs import COVERED, Run, runs, unit
+from tb.coverage_runs import COVERED, Run, runs
+from tb.packed import Packed
 
 __all__ = ["TARGET", "UNREACHABLE", "Reason", "Measured", "main", "reasons", "module_report",
            "faults"]
@@ -159,17 +160,13 @@ def main(chosen: tuple[Parameters, ...], seed: int, workers: int, output: Path,
     began, listed = time.monotonic(), reasons(path)
     found = _measured(chosen or tuple(COVERED.values()), seed, workers)
     report = {
-        "tools": tools(), "seed": seed, "seconds": round(time.monotonic() - began),
+        **basis(), "seed": seed, "seconds": round(time.monotonic() - began),
         "target": TARGET,
         "sets": [_set_report(each, listed) for each in found],
     }
     for table in tables(report):
         console.print(_table(*table))
-    write(output / "coverage.json", json.dumps(report, indent=2) + "\n")
-    console.print(f"Written to {output / 'coverage.json'}")
-    if section:
-        section.renew(_markdown(report))
-        console.print(f"Written to {page}")
+    finish(report, output / "coverage.json", section, _markdown)
     if wrong := faults(report, found, listed, all_sets=not chosen):
         raise click.ClickException("; ".join(wrong))
     return report
@@ -197,7 +194,9 @@ def _task(p: Parameters, index: int, seed: int) -> tuple[str, Counts, list[dict]
 
 def run_benches(p: Parameters, run: Run, seed: int) -> tuple[str, Counts, list[dict], int]:
     """Verilog of a block, what its benches reached, their crosses, and how many tests ran."""
-    source, top = verilog(run.block), run.block.module
+    block = run.make()
+    source, top = verilog(block), block.module
+    inputs = {"inputs": block.inputs} if isinstance(block, Packed) else {}
     folder = runner.build(source, top, coverage=True)
     counts, crosses, tests = [], [], 0
     with tempfile.TemporaryDirectory(dir=folder) as directory:
@@ -206,7 +205,7 @@ def run_benches(p: Parameters, run: Run, seed: int) -> tuple[str, Counts, list[d
             if bench.endswith("_crosses"):
                 settings = settings | {"output": str(json_)}
             tests += runner.run(folder, top, bench, coverage=dat, seed=seed,
-                                parameters=p.to_dict(), **settings)
+                                parameters=p.to_dict(), **inputs, **settings)
             counts.append(read(dat, source))
             if bench.endswith("_crosses"):
                 crosses += json.loads(json_.read_text())

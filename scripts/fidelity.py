@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +42,9 @@ from scripts.checkpoint import CheckpointError
 from scripts.console import console, progress
 from scripts.files import Section, write
 from scripts.processes import processes
+from scripts.proofs import sources_digest
 
-__all__ = ["Amount", "main", "report_of", "sources_digest", "tables"]
+__all__ = ["Amount", "main", "report_of", "tables"]
 
 #: Layers of a file that are all measured when none is asked for.
 FEW = 4
@@ -136,7 +136,7 @@ def report_of(path: Path | None, chosen: str | None, seed: int, workers: int,
     noises = {(kind, k): [found["layer", kind, k, i] for i in range(count)]
               for kind in WEIGHT_KINDS for k, count in amount.layers.items()}
     return {
-        "seed": seed, "sources_sha256": sources_digest(),
+        "seed": seed, "sources_sha256": sources_digest("golden"),
         "schemes": [{**asdict(scheme), "weight_bits": round(scheme.weight_bits, 4)}
                     for scheme in SCHEMES.values()],
         "synthetic": [_synthetic(kind, k, each, amount) for (kind, k), each in noises.items()],
@@ -146,12 +146,6 @@ def report_of(path: Path | None, chosen: str | None, seed: int, workers: int,
         "selection": [_selected(found["selection",], share, seed, amount) for share in SHARES],
         "layers": layers,
     }
-
-
-def sources_digest() -> str:
-    """SHA-256 of golden's sources, on which alone a report without files depends, hexadecimal."""
-    paths = sorted((Path(__file__).parent.parent / "golden").glob("*.py"))
-    return sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def _jobs(seed: int, amount: Amount) -> dict[tuple, tuple]:

@@ -1,6 +1,5 @@
 """``mixpe formal``: every property proved, and refuted of its broken copies."""
 
-import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import as_completed
@@ -14,9 +13,9 @@ from rich.table import Table
 
 from golden.sets import ALL_SETS
 from scripts.console import console, progress
-from scripts.files import Section, write
+from scripts.files import Section
 from scripts.processes import processes
-from scripts.synth import tools
+from scripts.proofs import basis, finish
 from tb.formal.attempt import LIMIT, Attempt, Outcome, attempt, attempts
 from tb.formal.properties import FAMILIES, PROPERTIES
 from tb.formal.property import METHODS, Property
@@ -54,15 +53,11 @@ def main(only: str | None, workers: int, output: Path, page: Path | None) -> dic
                                f"{', '.join(FAMILIES)}, not {only!r}")
     report = report_of(chosen, workers)
     console.print(_table(report))
-    write(output / "formal.json", json.dumps(report, indent=2) + "\n")
-    console.print(f"Written to {output / 'formal.json'}")
+    finish(report, output / "formal.json", section, markdown)
     if wrong := failures(report):
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise click.ClickException(f"{len(wrong)} of {report['attempts']} proofs failed: "
                                    f"{'; '.join(wrong[:3])}{more}")
-    if section:
-        section.renew(markdown(report))
-        console.print(f"Written to {page}")
     return report
 
 
@@ -75,7 +70,7 @@ def report_of(chosen: list[Property], workers: int) -> dict[str, Any]:
             found[job] = outcome
             step(f"{job.name} {job.case}")
     return {
-        "seconds": round(time.monotonic() - start, 1), "tools": tools(), "limit_seconds": LIMIT,
+        **basis(), "seconds": round(time.monotonic() - start, 1), "limit_seconds": LIMIT,
         "attempts": len(jobs), "properties": [_entry(each, found) for each in chosen],
     }
 

@@ -396,6 +396,24 @@ def second_sim(sets, seed, workers, page, output):
 
 
 @cli.command()
+@click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
+              help="Cell library; NanGate 45 nm if absent.")
+@workers_option
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+              help="Page whose tables are renewed.")
+@output_option("build")
+def evidence(liberty, workers, page, output):
+    """Collect what is proved, tested and measured of each parameter set that comes with mixpe.
+
+    The reports of formal, vectors, mutate, coverage, second-sim and soak are taken from the
+    folder; area and frequency are measured. Exit status 1 if a report is missing or of other
+    sources, or tells of a failure.
+    """
+    from scripts import evidence
+    evidence.main(liberty, workers, output, page)
+
+
+@cli.command()
 @click.option("--readme", type=click.Path(path_type=Path, dir_okay=False), default="README.md",
               show_default=True, help="File with the tables of sizes.")
 @click.option("--page", type=click.Path(path_type=Path, dir_okay=False),

@@ -1,6 +1,5 @@
 """``mixpe mutate``: whether the benches notice single changes of the Verilog."""
 
-import json
 import re
 import time
 from concurrent.futures import Future, as_completed
@@ -14,9 +13,9 @@ from rich import box
 from rich.table import Table
 
 from scripts.console import console, progress
-from scripts.files import Section, write
+from scripts.files import Section
 from scripts.processes import processes
-from scripts.synth import tools
+from scripts.proofs import basis, finish
 from tb.mutation import TARGETS, Target, Trial, prepare, reasons
 
 __all__ = ["SHARE", "main", "report_of", "result_of", "show", "unexplained"]
@@ -76,11 +75,7 @@ def main(names: tuple[str, ...], count: int, seed: int, workers: int, output: Pa
     targets = [TARGETS[name] for name in names or TARGETS]
     report = report_of(targets, count, seed, workers)
     show(report)
-    write(output / "mutate.json", json.dumps(report, indent=2) + "\n")
-    console.print(f"Written to {output / 'mutate.json'}")
-    if section:
-        section.renew(_markdown(report))
-        console.print(f"Written to {page}")
+    finish(report, output / "mutate.json", section, _markdown)
     return report
 
 
@@ -115,7 +110,7 @@ def report_of(targets: list[Target], count: int, seed: int, workers: int) -> dic
         except BrokenProcessPool:
             raise click.ClickException("A process ended before its mutant was tried; it may have "
                                        "run out of memory") from None
-    return {"tools": tools(), "seed": seed, "count": count,
+    return {**basis(), "seed": seed, "count": count,
             "seconds": round(time.monotonic() - began),
             "blocks": [result_of(job.trial, job.outcomes, known) | {"seconds": round(job.seconds)}
                        for job in jobs]}

@@ -7,6 +7,7 @@ from pathlib import Path
 from golden.softmax_parameters import SoftmaxParameters
 from scripts import bench, fidelity, softmax_synth
 from scripts.designs import designs
+from scripts.proofs import sources_digest
 from scripts.synth import flow_digest, library_of, tools
 from synth.liberty import Library
 
@@ -63,7 +64,7 @@ def fidelity_report(checkpoint: Path | None, layer: str | None, seed: int, worke
     """Report of ``mixpe fidelity`` below ``output``; made anew if there is a checkpoint."""
     def usable(report: dict) -> bool:
         return (report["seed"], report["layers"], report["sources_sha256"]) == (
-            seed, [], fidelity.sources_digest())
+            seed, [], sources_digest("golden"))
 
     if checkpoint is None and (report := _kept(output / "fidelity.json", usable)):
         return report

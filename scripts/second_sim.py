@@ -1,6 +1,5 @@
 """``mixpe second-sim``: fixed runs of every set in Verilator and, once more, in CXXRTL."""
 
-import json
 import tempfile
 import time
 from concurrent.futures import as_completed
@@ -12,9 +11,9 @@ from rich import box
 from rich.table import Table
 
 from scripts.console import console, progress
-from scripts.files import Section, write
+from scripts.files import Section
 from scripts.processes import processes
-from scripts.synth import tools
+from scripts.proofs import basis, finish
 from tb.fixtures import FIXTURES, Fixture
 from tb.second_simulator import Outcome, recorded, replayed
 
@@ -60,13 +59,10 @@ def main(sets: tuple[str, ...], seed: int, workers: int, page: Path | None, outp
             entries[tasks[task]] = entry
             wrong += [first] * (not entry["equal"])
             step(f"{entry['fixture']} of {entry['set']}")
-    report = {"tools": tools(), "seed": seed, "seconds": round(time.monotonic() - began, 1),
+    report = {**basis(), "seed": seed, "seconds": round(time.monotonic() - began, 1),
               "fixtures": [entries[index] for index in chosen]}
-    write(output / "second_sim.json", json.dumps(report, indent=2) + "\n")
     _show(report)
-    if section:
-        section.renew(table(report))
-    console.print(f"Written to {output / 'second_sim.json'}")
+    finish(report, output / "second_sim.json", section, table)
     if wrong:
         raise click.ClickException(wrong[0])
     return report

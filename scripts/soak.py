@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,12 @@ from rich import box
 from rich.table import Table
 
 from scripts.console import console, progress
-from scripts.files import Section, write
+from scripts.files import Section
 from scripts.processes import processes
+from scripts.proofs import basis, finish
 from scripts.soak_jobs import BLOCKS, draw, job_seeds, perform
-from scripts.synth import tools
 
 __all__ = ["main", "repeat", "report_of"]
-
-ROOT = Path(__file__).parent.parent
-
 
 def main(minutes: float, seed: int, workers: int, output: Path, page: Path | None
          ) -> dict[str, Any]:
@@ -65,14 +61,9 @@ def main(minutes: float, seed: int, workers: int, output: Path, page: Path | Non
             if result["failure"] is not None:
                 console.print(_told(result))
     report = report_of(journal.records, seed, journal.elapsed)
-    tables = [*_tables(report)]
-    for title, rows in tables:
+    for title, rows in _tables(report):
         console.print(_table(title, rows))
-    write(output / "soak.json", json.dumps(report, indent=2) + "\n")
-    console.print(f"Written to {output / 'soak.json'}")
-    if section:
-        section.renew(_markdown(report, tables))
-        console.print(f"Written to {page}")
+    finish(report, output / "soak.json", section, _markdown)
     return report
 
 
@@ -106,7 +97,7 @@ def report_of(records: list[dict[str, Any]], seed: int, seconds: float) -> dict[
         entries.append(entry)
     kept = ("seed", "block", "set", "parameters", "settings", "failure")
     return {
-        "tools": tools(), "sources_sha256": _sources_digest(), "seed": seed,
+        **basis(), "seed": seed,
         "seconds": round(seconds), "minutes": round(seconds / 60, 1), **_totals(records),
         "entries": entries, "drawn": _drawn(records),
         "failed": [{name: record[name] for name in kept} for record in records
@@ -163,7 +154,7 @@ class _Journal:
     """
 
     def __init__(self, path: Path):
-        self.path, self._sources = path, _sources_digest()
+        self.path, self._sources = path, basis()["sources_sha256"]
         self.records = [record for line in self._lines()
                         if (record := _parsed(line)).get("sources") == self._sources]
         self._before = max((record["elapsed"] for record in self.records), default=0.0)
@@ -198,12 +189,6 @@ def _parsed(line: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _sources_digest() -> str:
-    """SHA-256 of the sources that are proved, golden's and hdl's, hexadecimal."""
-    paths = sorted(path for package in ("golden", "hdl") for path in (ROOT / package).rglob("*.py"))
-    return sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def _results(journal: _Journal, seconds: float, seed: int, workers: int
@@ -273,10 +258,10 @@ def _table(title: str, rows: Rows) -> Table:
     return table
 
 
-def _markdown(report: dict[str, Any], tables: list[tuple[str, Rows]]) -> str:
+def _markdown(report: dict[str, Any]) -> str:
     """The tables of a page."""
     parts = []
-    for title, (head, *rows) in tables:
+    for title, (head, *rows) in _tables(report):
         lines = [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
         parts.append(f"### {title}\n\n" + "\n".join(lines) + "\n\n")
     versions = ", ".join(f"{tool} {number}" for tool, number in report["tools"].items())

@@ -24,6 +24,7 @@ from golden.softmax_parameters import (
 )
 from golden.values_parameters import VALUES_CHOICES, VALUES_SETS, ValuesParameters
 from scripts.formats import ACTIVATIONS, WEIGHTS
+from scripts.units import unit
 from tb import runner
 
 __all__ = ["BLOCKS", "Job", "Kind", "draw", "job_seeds", "perform"]
@@ -275,11 +276,6 @@ def _array_block(p):
     return Array(p)
 
 
-def _engine_block(p):
-    from hdl.gemm import Gemm
-    return Gemm(p)
-
-
 def _softmax_block(p):
     from hdl.softmax.core import Softmax
     return Softmax(p)
@@ -290,19 +286,9 @@ def _exact_softmax_block(p):
     return ExactSoftmax(p)
 
 
-def _softmax_ports(p):
-    from hdl.softmax.unit import SoftmaxUnit
-    return SoftmaxUnit(p)
-
-
 def _values_block(p):
     from hdl.values.core import Values
     return Values(p)
-
-
-def _values_ports(p):
-    from hdl.values.unit import ValuesUnit
-    return ValuesUnit(p)
 
 
 _TINY, _TINY_SOFTMAX = SETS["tiny"], SOFTMAX_SETS["attention_tiny"]
@@ -317,17 +303,17 @@ _GEMM_TESTS = (*_stalled("shapes"), "reset_in_the_middle/soft=False",
 BLOCKS = {
     "array": Kind(_array_block, _array, _layers, _TINY,
                   {"tb.bench_array": (), "tb.bench_matrix": ()}, weight=3),
-    "engine": Kind(_engine_block, _array, _gemms, _TINY, {"tb.bench_gemm": _GEMM_TESTS},
+    "engine": Kind(unit, _array, _gemms, _TINY, {"tb.bench_gemm": _GEMM_TESTS},
                    weight=3),
     "softmax": Kind(_softmax_block, _softmax, _rounds, _TINY_SOFTMAX, {"tb.bench_softmax": ()}),
-    "softmax, ports": Kind(_softmax_ports, _softmax, _rounds, _TINY_SOFTMAX,
+    "softmax, ports": Kind(unit, _softmax, _rounds, _TINY_SOFTMAX,
                            {"tb.bench_softmax_unit": ()}),
     "exact softmax": Kind(_exact_softmax_block, _exact_softmax, _rounds, _TINY_EXACT,
                           {"tb.bench_softmax": ()}),
-    "exact softmax, ports": Kind(_softmax_ports, _exact_softmax, _rounds, _TINY_EXACT,
+    "exact softmax, ports": Kind(unit, _exact_softmax, _rounds, _TINY_EXACT,
                                  {"tb.bench_softmax_unit": ()}),
     "values": Kind(_values_block, _values, _rounds, _TINY_VALUES, {"tb.bench_values": ()}),
-    "values, ports": Kind(_values_ports, _values, _rounds, _TINY_VALUES,
+    "values, ports": Kind(unit, _values, _rounds, _TINY_VALUES,
                           {"tb.bench_values_unit": (*_stalled("packets"), "after_softmax",
                                                     "errors", "soft_reset")}),
 }

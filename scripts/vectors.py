@@ -1,6 +1,5 @@
 """``mixpe vectors``: the float arithmetic of every block against two independent references."""
 
-import json
 import time
 from concurrent.futures import as_completed
 from pathlib import Path
@@ -11,9 +10,9 @@ from rich.table import Table
 
 from hdl.export import digest
 from scripts.console import console, progress
-from scripts.files import Section, write
+from scripts.files import Section
 from scripts.processes import processes
-from scripts.synth import tools
+from scripts.proofs import basis, finish
 from tb.vectors import LEVEL_1, OPERATIONS, Operation, Result
 
 __all__ = ["REFERENCES", "SECTION", "main", "table"]
@@ -64,14 +63,11 @@ def main(count: int | None, seed: int, workers: int, page: Path | None, output: 
             if result.first:
                 wrong.append(result.first)
             step(f"{each.name} of {each.parameters.name}")
-    report = {"tools": tools(), "references": REFERENCES, "seed": seed, "count": count,
+    report = {**basis(), "references": REFERENCES, "seed": seed, "count": count,
               "seconds": round(time.monotonic() - began, 1),
               "operations": [entries[each.name, each.parameters.name] for each in every]}
-    write(output / "vectors.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     _show(report)
-    if section:
-        section.renew(table(report))
-    console.print(f"Written to {output / 'vectors.json'}")
+    finish(report, output / "vectors.json", section, table)
     if wrong:
         raise click.ClickException(wrong[0])
     return report

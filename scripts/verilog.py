@@ -4,17 +4,13 @@ from pathlib import Path
 
 from golden.parameters import ArrayParameters
 from golden.sets import Parameters
-from golden.values_parameters import ValuesParameters
 from hdl.array import Array
 from hdl.export import files
 from hdl.files import write
-from hdl.gemm import Gemm
-from hdl.softmax.unit import SoftmaxUnit
-from hdl.values.unit import ValuesUnit
 from scripts.fusesoc import core
 from scripts.registers import forms
 from scripts.testbench import verilog_testbench
-from scripts.units import unit_module
+from scripts.units import unit, unit_module
 
 __all__ = ["main"]
 
@@ -28,11 +24,8 @@ def main(parameters: Parameters, output: Path) -> list[Path]:
     ``.md``, ``.h`` and ``.rdl``, a testbench ``_tb.sv`` and a FuseSoC ``.core``.
     """
     module = unit_module(parameters)
+    blocks = files(unit(parameters))
     if isinstance(parameters, ArrayParameters):
-        blocks = files(Array(parameters)) | files(Gemm(parameters))
-    elif isinstance(parameters, ValuesParameters):
-        blocks = files(ValuesUnit(parameters))
-    else:
-        blocks = files(SoftmaxUnit(parameters))
+        blocks = files(Array(parameters)) | blocks
     return write({**blocks, **forms(parameters), f"{module}_tb.sv": verilog_testbench(parameters),
                   f"{module}.core": core(parameters)}, output)

@@ -1,7 +1,8 @@
 """Which sets are measured for coverage, and what runs for each: blocks, benches, settings."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from golden.parameters import SETS, ArrayParameters
@@ -11,15 +12,13 @@ from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS
 from golden.values_parameters import VALUES_SETS, ValuesParameters
 from hdl.axi_lite import AxiLiteRegisters
 from hdl.block import Block
-from hdl.gemm import Gemm
 from hdl.rescale import Rescale
-from hdl.softmax.unit import SoftmaxUnit
 from hdl.tile import Tile
-from hdl.values.unit import ValuesUnit
+from scripts.units import unit
 from tb.column import Column
 from tb.packed import Packed
 
-__all__ = ["COVERED", "Run", "runs", "unit"]
+__all__ = ["COVERED", "Run", "runs"]
 
 #: The engine with eight multiply-accumulates that its features below share.
 _SMALL = ArrayParameters(name="small", lanes=4, tile_rows=1, tile_columns=2, mesh_rows=2,
@@ -53,33 +52,34 @@ class Run:
 
     Parameters
     ----------
-    block : Block
+    make : callable
+        Gives the :class:`hdl.block.Block`.
     benches : dict of str to dict
-        Settings of each bench, besides the parameters, by its module.
+        Settings of each bench by its module, besides the parameters and the inputs of a
+        :class:`tb.packed.Packed`.
     """
 
-    block: Block
+    make: Callable[[], Block]
     benches: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-def unit(p: Parameters) -> Block:
-    """What a set is exported as, with its standard ports."""
-    kind = {"array": Gemm, "values": ValuesUnit}.get(p.unit, SoftmaxUnit)
-    return kind(p)
 
 
 def runs(p: Parameters) -> Iterator[Run]:
     """The unit first, then blocks of it whose corners its ports reach rarely."""
-    yield Run(unit(p), _UNITS[p.unit](p))
-    yield Run(AxiLiteRegisters(p, unit_registers(p)), {"tb.bench_registers": {"unit": p.unit}})
+    yield Run(partial(unit, p), _UNITS[p.unit](p))
+    yield Run(partial(AxiLiteRegisters, p, unit_registers(p)),
+              {"tb.bench_registers": {"unit": p.unit}})
     if isinstance(p, ArrayParameters):
         column = p.replace(mesh_columns=1, tile_columns=1 + p.wide, y_lanes=1, bands=1,
                            x_rows=1)
-        for each, bench, count in ((Column(column), "dequantiser", 10_000),
-                                   (Rescale(p), "rescale", 10_000)):
-            block = Packed(each)
-            yield Run(block, {f"tb.bench_{bench}": {"inputs": block.inputs, "count": count}})
-        yield Run(Tile(p), {"tb.bench_tile": {"groups": 1 << 10}})
+        for block, bench in ((partial(Column, column), "dequantiser"),
+                             (partial(Rescale, p), "rescale")):
+            yield Run(partial(_packed, block), {f"tb.bench_{bench}": {"count": 10_000}})
+        yield Run(partial(Tile, p), {"tb.bench_tile": {"groups": 1 << 10}})
+
+
+def _packed(block: Callable[[], Block]) -> Packed:
+    """A block as its bench takes it."""
+    return Packed(block())
 
 
 def _engine(p: ArrayParameters) -> dict[str, dict[str, Any]]:

@@ -20,10 +20,8 @@ from golden.values_parameters import VALUES_SETS
 from hdl.array import Array
 from hdl.block import Block
 from hdl.export import verilog
-from hdl.gemm import Gemm
-from hdl.softmax.unit import SoftmaxUnit
-from hdl.values.unit import ValuesUnit
 from scripts import attention, checkpoint, sim
+from scripts.units import unit
 from tb import runner
 from tb.attention_head import quantised_head
 from tb.attention_unit import head_verilog, run_head
@@ -85,29 +83,28 @@ def _layer(p: ArrayParameters, path: Path) -> Fixture:
     return Fixture(p, path.name, lambda: _exported(lambda: Array(p)), record)
 
 
-def _bench(p: Parameters, block: Callable[[Parameters], Block], bench: str,
-           **settings) -> Fixture:
-    """A block and its bench."""
+def _bench(p: Parameters, bench: str, **settings) -> Fixture:
+    """A set's unit and its bench."""
     def record(seed, trace):
-        top, source = _exported(lambda: block(p))
+        top, source = _exported(lambda: unit(p))
         runner.run(runner.build(source, top, trace=True), top, f"tb.{bench}", trace=trace,
                    seed=seed, parameters=p.to_dict(), **settings)
 
-    return Fixture(p, bench, lambda: _exported(lambda: block(p)), record)
+    return Fixture(p, bench, lambda: _exported(lambda: unit(p)), record)
 
 
 def _head(bits: int) -> Fixture:
     """A head of causal attention of 16 tokens and 4 columns."""
-    unit = attention.softmax_set(bits, 16)
-    values = attention.values_set(unit)
+    softmax = attention.softmax_set(bits, 16)
+    values = attention.values_set(softmax)
 
     def record(seed, trace):
         rng = np.random.default_rng(seed)
         scores, v = causal_scores(2.0, 16, rng), rng.normal(size=(16, 4))
-        head = quantised_head(unit, scores, v)
-        run_head(unit, values, head.constants, scores, head.values, seed=seed, trace=trace)
+        head = quantised_head(softmax, scores, v)
+        run_head(softmax, values, head.constants, scores, head.values, seed=seed, trace=trace)
 
-    return Fixture(unit, "attention head", lambda: head_verilog(unit, values), record)
+    return Fixture(softmax, "attention head", lambda: head_verilog(softmax, values), record)
 
 
 def _fixtures() -> list[Fixture]:
@@ -115,10 +112,10 @@ def _fixtures() -> list[Fixture]:
     softmax = {**SOFTMAX_SETS, **EXACT_SETS}.values()
     return [
         *(_layer(p, path) for p in SETS.values() for path in sorted(DATA.glob("*.safetensors"))),
-        _bench(SETS["tiny"], Gemm, "bench_gemm", count=2, limit=40, products=10**4, resets=1),
-        *(_bench(p, SoftmaxUnit, "bench_softmax_unit", rounds=1, resets=1,
+        _bench(SETS["tiny"], "bench_gemm", count=2, limit=40, products=10**4, resets=1),
+        *(_bench(p, "bench_softmax_unit", rounds=1, resets=1,
                  exact=isinstance(p, BaselineParameters)) for p in softmax),
-        *(_bench(p, ValuesUnit, "bench_values_unit", rounds=1, resets=1)
+        *(_bench(p, "bench_values_unit", rounds=1, resets=1)
           for p in VALUES_SETS.values()),
         *map(_head, attention.BITS),
     ]

@@ -261,8 +261,9 @@ def test_every_row_can_be_aimed_at():
 def test_first_run_is_of_the_unit(name):
     p = COVERED[name]
     first = next(iter(runs(p)))
-    assert first.block.module == unit_module(p)
-    assert first.block.module in first.block.closure()
+    block = first.make()
+    assert block.module == unit_module(p)
+    assert block.module in block.closure()
     assert any(bench.endswith("_crosses") for bench in first.benches) == bool(crosses(p))
 
 

@@ -274,9 +274,9 @@ def test_constants(changes):
 
 #: Modules whose ``main`` a command runs, and what the command looks at.
 MAINS = {name: {"ratios": [], "blocks": [], "failures": 0} for name in (
-    "attention", "bench", "claims", "coverage", "explore", "fidelity", "formal", "formats", "fpga",
-    "mutate", "netlist_sim", "second_sim", "sim", "sizes", "soak", "softmax_synth", "synth",
-    "values_synth", "vectors")}
+    "attention", "bench", "claims", "coverage", "evidence", "explore", "fidelity", "formal",
+    "formats", "fpga", "mutate", "netlist_sim", "second_sim", "sim", "sizes", "soak",
+    "softmax_synth", "synth", "values_synth", "vectors")}
 MAINS |= {name: [] for name in ("figures", "registers", "verilog")}
 
 

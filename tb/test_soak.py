@@ -13,6 +13,7 @@ import pytest
 from golden.values_parameters import VALUES_SETS
 from scripts import soak, soak_jobs
 from scripts.mixpe import main
+from scripts.proofs import basis
 from scripts.soak_jobs import BLOCKS, Job, draw, job_seeds, perform
 
 JOBS = [draw(seed) for seed in job_seeds(1, 300)]
@@ -100,7 +101,7 @@ def test_goes_on_where_it_stopped(monkeypatch, tmp_path, clock):
 
 def test_begins_anew_when_the_sources_change(monkeypatch, tmp_path, clock):
     run(monkeypatch, tmp_path)
-    monkeypatch.setattr(soak, "_sources_digest", lambda: "0" * 64)
+    monkeypatch.setattr(soak, "basis", lambda: basis() | {"sources_sha256": "0" * 64})
     report, ran = run(monkeypatch, tmp_path)
     assert report["jobs"] == len(ran)
     assert ran == job_seeds(1, len(ran))
