@@ -24,7 +24,7 @@ from scripts.processes import processes
 from scripts.proofs import basis, finish
 from scripts.units import unit, unit_module
 from tb import runner
-from tb.coverage import Counts, Point, merged, modules, read
+from tb.coverage import Counts, Point, merged, modules, moved, read, same_lines
 from tb.coverage_runs import COVERED, Run, runs
 from tb.packed import Packed
 
@@ -217,8 +217,10 @@ def _together(p: Parameters, found: list[tuple[str, Counts, list[dict], int]]) -
     block = unit(p)
     own, kept = modules(verilog(block)), []
     for source, counts, _, _ in found:
-        same = {name for name, text in modules(source).items() if own.get(name) == text}
-        kept.append({point: count for point, count in counts.items() if point.module in same})
+        for name, text in modules(source).items():
+            if name in own and (lines := same_lines(text, own[name])) is not None:
+                kept.append(moved({point: count for point, count in counts.items()
+                                   if point.module == name}, lines, own[name]))
     return Measured(p, digest(block), merged(kept), [each for *_, crosses, _ in found
                                                      for each in crosses],
                     sum(tests for *_, tests in found))

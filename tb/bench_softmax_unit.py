@@ -32,6 +32,10 @@ class UnitDriver(UnitRegisters):
         await ClockCycles(self.dut.aclk, 2)
         self.dut.aresetn.value = 1
         await ClockCycles(self.dut.aclk, 2)
+        await self.set_constants(constants)
+
+    async def set_constants(self, constants):
+        """Write the constants of all sets."""
         for chosen, each in enumerate(constants):
             for k, magnitude in enumerate(each.thresholds, 1):
                 await self.write(f"THRESHOLD_{chosen}_{k}", magnitude)
@@ -92,6 +96,9 @@ async def packets(dut, codes):
     assert await bench.read("CYCLES") >= words
     assert await bench.read("STATUS") == 0
     assert await bench.read("ERROR") == (flags & 1) << 3 | (flags >> 1) << 2
+    await bench.write("CONTROL", bench.mask("CONTROL", "clear_counters"))
+    for name in ("ROWS", "WORDS_X", "WORDS_Y", "CYCLES"):
+        assert await bench.read(name) == 0, name
 
 
 async def bad_constants(bench, rng, constants):

@@ -5,11 +5,12 @@ A line of its file is ``C '<keys>' <count>``; each key is ``\1<name>\2<value>``.
 """
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["KINDS", "Point", "Counts", "read", "merged", "modules"]
+__all__ = ["KINDS", "Point", "Counts", "read", "merged", "modules", "same_lines", "moved"]
 
 #: Kinds of points by the page that Verilator puts them on: lines and branches of code, and
 #: changes of a bit.
@@ -97,3 +98,79 @@ def merged(runs: Iterable[Counts]) -> Counts:
         for point, count in counts.items():
             total[point] = total.get(point, 0) + count
     return total
+
+
+# The same module in two designs
+
+#: A wire without a name of its own. Their numbers, and the order in which Yosys writes what a
+#: module has, depend on the whole design.
+_UNNAMED = re.compile(r"\b_\d+_\b")
+
+
+def same_lines(text: str, other: str) -> dict[int, int] | None:
+    """For each line of a module's text the line that is the same in another text of the module.
+
+    Lines are counted from 1. A wire without a name is the same if what drives it is.
+
+    Returns
+    -------
+    dict of int to int or None
+        None if it is another module.
+    """
+    ours, theirs = (_by_meaning(each) for each in (text, other))
+    if {key: len(lines) for key, lines in ours.items()} != {
+            key: len(lines) for key, lines in theirs.items()}:
+        return None
+    return {line: same for key, lines in ours.items()
+            for line, same in zip(lines, theirs[key], strict=True)}
+
+
+def moved(counts: Counts, lines: dict[int, int], text: str) -> Counts:
+    """Points of a module, their lines named as they are in another text of it."""
+    rows, found = text.splitlines(), {}
+    for point, count in counts.items():
+        if point.kind == "line":
+            number, what = int(point.name.partition(":")[0]), point.name.rpartition(": ")[2]
+            same = lines[number]
+            point = Point(point.module, point.kind, f"{same}: {rows[same - 1].strip()}: {what}")
+        found[point] = found.get(point, 0) + count
+    return found
+
+
+def _by_meaning(text: str) -> dict[tuple[str, int], list[int]]:
+    """Lines by their statement, in which unnamed wires have names made of what drives them."""
+    statements = list(_statements(text.splitlines()))
+    drivers = defaultdict(list)
+    for index, (_, statement) in enumerate(statements):
+        left, _, right = re.sub(r"^(reg|wire|input|output).*", "", statement).partition("=")
+        # An instance drives some of its ports; which, its own text does not say.
+        for name in set(_UNNAMED.findall(left)) if right else _UNNAMED.findall(left):
+            drivers[name].append(index)
+    names, distinct = dict.fromkeys(drivers, ""), 1
+    while True:
+        names = {name: str(hash(tuple(sorted(_renamed(statements[index][1], names, name)
+                                             for index in indices))))
+                 for name, indices in drivers.items()}
+        if distinct == (distinct := len(set(names.values()))):
+            break
+    found = defaultdict(list)
+    for first, statement in statements:
+        renamed = _renamed(statement, names)
+        for offset in range(statement.count("\n") + 1):
+            found[renamed, offset].append(1 + first + offset)
+    return found
+
+
+def _statements(lines: list[str]) -> Iterator[tuple[int, str]]:
+    """First line and text of each: what is indented further belongs to the line before."""
+    first = 0
+    for number in range(1, len(lines) + 1):
+        if number == len(lines) or not re.match(r"    |  \);", lines[number]):
+            yield first, "\n".join(line.strip() for line in lines[first:number])
+            first = number
+
+
+def _renamed(statement: str, names: dict[str, str], own: str = "") -> str:
+    """A statement with other names for the unnamed wires, and none for one of them."""
+    return _UNNAMED.sub(lambda match: "_" if match[0] == own else names.get(match[0], "?"),
+                        statement)

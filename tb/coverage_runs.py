@@ -8,11 +8,13 @@ from typing import Any
 from golden.parameters import SETS, ArrayParameters
 from golden.registers import unit_registers
 from golden.sets import Parameters
-from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS
+from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS, SoftmaxParameters
 from golden.values_parameters import VALUES_SETS, ValuesParameters
 from hdl.axi_lite import AxiLiteRegisters
 from hdl.block import Block
 from hdl.rescale import Rescale
+from hdl.softmax.core import Softmax
+from hdl.softmax.thresholds import Threshold
 from hdl.tile import Tile
 from scripts.units import unit
 from tb.column import Column
@@ -75,6 +77,9 @@ def runs(p: Parameters) -> Iterator[Run]:
                              (partial(Rescale, p), "rescale")):
             yield Run(partial(_packed, block), {f"tb.bench_{bench}": {"count": 10_000}})
         yield Run(partial(Tile, p), {"tb.bench_tile": {"groups": 1 << 10}})
+    elif isinstance(p, SoftmaxParameters):
+        yield Run(partial(Softmax, p), {"tb.bench_softmax": {"rounds": 4, "resets": 4}})
+        yield Run(partial(Threshold, p), {"tb.bench_threshold": {"count": 3_000}})
 
 
 def _packed(block: Callable[[], Block]) -> Packed:
@@ -91,7 +96,7 @@ def _softmax(p) -> dict[str, dict[str, Any]]:
     found = {"tb.bench_softmax_unit": {"rounds": 4, "resets": 4,
                                        "exact": p.unit == "exact_softmax"}}
     if p.unit == "softmax":
-        found["tb.bench_softmax_crosses"] = {"rounds": 12}
+        found["tb.bench_softmax_crosses"] = {"rounds": 50}
     return found
 
 

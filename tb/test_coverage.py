@@ -14,7 +14,7 @@ from scripts import coverage
 from scripts.coverage import Measured, Reason, faults, module_report, named, reasons
 from scripts.units import unit_module
 from tb import runner
-from tb.coverage import Point, merged, modules, read
+from tb.coverage import Point, merged, modules, moved, read, same_lines
 from tb.coverage_runs import COVERED, runs
 from tb.crosses import GEMM, SOFTMAX, Collector, Cross, crosses
 from tb.engine_aims import aims, command
@@ -77,6 +77,63 @@ def test_file(tmp_path):
     both = merged([counts, counts, {Point("m", "line", "1"): 3}])
     assert sorted(both.values()) == [0, 3, 4, 10, 14]
     assert list(modules(SOURCE * 2)) == ["mixpe_tiny"]
+
+
+OTHER = """\
+module m(clk, a, b, o);
+  wire _01_;
+  wire _02_;
+  wire [1:0] _03_;
+  assign _02_ = a & b;
+  assign _01_ = _02_ ? a : b;
+  always @(posedge clk)
+    if (_01_) o <= _03_;
+    else o <= 2'h0;
+  part p (
+    .i(_02_),
+    .o(_03_)
+  );
+endmodule
+"""
+
+SAME = """\
+module m(clk, a, b, o);
+  wire [1:0] _09_;
+  wire _02_;
+  wire _05_;
+  part p (
+    .i(_05_),
+    .o(_09_)
+  );
+  assign _02_ = _05_ ? a : b;
+  assign _05_ = a & b;
+  always @(posedge clk)
+    if (_02_) o <= _09_;
+    else o <= 2'h0;
+endmodule
+"""
+
+
+def test_the_same_module_in_two_designs():
+    lines = same_lines(OTHER, SAME)
+    assert lines == {1: 1, 2: 3, 3: 4, 4: 2, 5: 10, 6: 9, 7: 11, 8: 12, 9: 13, 10: 5, 11: 6,
+                     12: 7, 13: 8, 14: 14}
+    counts = {Point("m", "line", "6: assign _01_ = _02_ ? a : b;: cond_then"): 3,
+              Point("m", "line", "9: else o <= 2'h0;: else"): 0,
+              Point("m", "toggle", "o[1]:0->1"): 4}
+    assert moved(counts, lines, SAME) == {
+        Point("m", "line", "9: assign _02_ = _05_ ? a : b;: cond_then"): 3,
+        Point("m", "line", "13: else o <= 2'h0;: else"): 0,
+        Point("m", "toggle", "o[1]:0->1"): 4}
+
+
+@pytest.mark.parametrize(("text", "instead"), [
+    ("_05_ = a & b", "_05_ = a | b"), ("_05_ ? a : b", "_05_ ? b : a"), (".i(_05_)", ".i(_02_)"),
+    ("wire [1:0] _09_", "wire [2:0] _09_"), ("  wire _02_;\n", ""), ("2'h0", "2'h1"),
+])
+def test_another_module(text, instead):
+    assert text in SAME
+    assert same_lines(OTHER, SAME.replace(text, instead)) is None
 
 
 @pytest.mark.parametrize(("text", "message"), [
