@@ -1,6 +1,7 @@
 """Cocotb tests that close crosses and holes of a GEMM engine; run by :mod:`scripts.coverage`."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import cocotb
@@ -105,16 +106,19 @@ async def registers_at_the_ports(dut):
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
-async def most_features(dut):
-    """The largest N and WIDE are admitted, and abandoned by a soft reset."""
+async def largest_shapes(dut):
+    """The largest M, K, N and WIDE are admitted, and abandoned by a soft reset."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = GemmDriver(dut, P)
     await bench.reset()
-    for n in ((1 << 24) - 1, 0x555555, 0xaaaaaa):
-        for wide in {0, n * P.wide}:
+    most = {"m": P.x_depth // P.least_beats * P.rows, "k": P.x_depth * P.lanes, "n": (1 << 24) - 1}
+    # Bits of all and of every other one.
+    for part in (1, 3, 1.5):
+        m, k, n = (max(1, int(each / part)) for each in most.values())
+        for shape, wide in product(((m, P.lanes), (1, k), (m // 2, 2 * P.lanes)), {0, n * P.wide}):
             for _ in range(COMMANDS):
-                await bench.start(1, P.lanes, n, wide=wide)
-                await ClockCycles(dut.aclk, 400)
+                await bench.start(shape[0], shape[1], n, wide=wide)
+                await ClockCycles(dut.aclk, 200)
             assert await bench.read("STATUS") >> 8 == COMMANDS - 1
             assert await bench.read("ERROR") == 0
             bench.soft_reset = True

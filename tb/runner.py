@@ -39,6 +39,20 @@ _HEADERS = """\
 #if VM_TRACE_SAIF
 #include "verilated_saif_c.h"
 #endif
+#if VM_COVERAGE && !defined(VL_COV_TOGGLE_CHG_ST_W)
+#include "verilated_cov.h"
+// Verilator's own (5.048) counts a change of a word for the bits of all words above it too.
+static inline void count_changes(int width, uint32_t* counts, WDataInP now, WDataInP before) {
+    for (int word = 0; word < VL_WORDS_I(width); ++word) {
+        if (now[word] == before[word]) continue;
+        for (int bit = 32 * word; bit < width && bit < 32 * (word + 1); ++bit) {
+            const int value = VL_BITISSET_W(now, bit) != 0;
+            counts[2 * bit + value] += value != (VL_BITISSET_W(before, bit) != 0);
+        }
+    }
+}
+#define VL_COV_TOGGLE_CHG_ST_W count_changes
+#endif
 """
 
 #: Times the CPU time of a limited run that it may last: on a busy machine it waits.

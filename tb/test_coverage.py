@@ -159,6 +159,35 @@ def test_a_known_hole(tmp_path):
     assert found["line"]["hit"] == found["line"]["total"] - 1
 
 
+WIDE = """\
+module mixpe_tiny(clk, i, o);
+  input clk;
+  input [1:0] i;
+  output [1:0] o;
+  wire clk;
+  wire [1:0] i;
+  wire [1:0] o;
+  reg [99:0] wide;
+  assign o = wide[65:64];
+  always @(posedge clk)
+    wide <= { 34'h0, i, 37'h0, i[0], 26'h0 };
+endmodule
+"""
+
+
+def test_bits_of_a_wide_signal(tmp_path):
+    """A change is counted for its own bit."""
+    folder = runner.build(WIDE, "mixpe_tiny", coverage=True)
+    path = tmp_path / "coverage.dat"
+    assert runner.run(folder, "mixpe_tiny", "tb.bench_switch", coverage=path) == 1
+    counts = {each.name: count for each, count in read(path, WIDE).items()
+              if each.name.startswith("wide")}
+    assert len(counts) == 200
+    assert {name for name, count in counts.items() if count} == {
+        f"wide[{bit}]:{change}" for bit in (26, 64) for change in ("0->1", "1->0")}
+    assert counts["wide[26]:0->1"] == counts["wide[64]:0->1"]
+
+
 # Holes and their reasons
 
 
