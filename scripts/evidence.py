@@ -231,8 +231,9 @@ KINDS = (
          lambda found: f"{found['killed']:,} of {found['mutants'] - found['equivalent']:,}",
          lambda report: {"seed": report["seed"], "seconds": report["seconds"],
                          **_mutants(report["blocks"])},
-         lambda report: ", ".join(f"too many survivors of {block['block']}"
-                                  for block in report["blocks"] if unexplained(block))),
+         lambda report: ", ".join(f"{count} survivors of {block['block']} without a reason"
+                                  for block in report["blocks"]
+                                  if (count := unexplained(block)))),
     Kind("coverage", "make coverage", "coverage",
          lambda report, name: _coverage(_of(report["sets"], name)), _coverage_cell,
          lambda report: {"seed": report["seed"], "seconds": report["seconds"],

@@ -307,9 +307,10 @@ def mutate(blocks, count, seed, workers, page, output):
     """Change the Verilog of blocks in single places and see whether their benches notice."""
     from scripts import mutate
     report = mutate.main(blocks, count, seed, workers, output, page)
-    if many := [each["block"] for each in report["blocks"] if mutate.unexplained(each)]:
-        raise click.ClickException(f"At most {1 - mutate.SHARE:.0%} of a block's mutants may "
-                                   f"survive without a reason, not as many as of {', '.join(many)}")
+    if left := {each["block"]: count for each in report["blocks"]
+                if (count := mutate.unexplained(each))}:
+        raise click.ClickException("Survivors must have a reason, unlike " + ", ".join(
+            f"{count} of {block}" for block, count in left.items()))
 
 
 @cli.command()
