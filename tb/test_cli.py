@@ -1,10 +1,8 @@
 """The command ``mixpe`` as a user runs it: what it prints, writes and returns."""
 
 import json
-import os
 import pickle
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,35 +16,12 @@ from golden.sets import ALL_SETS
 from golden.softmax_parameters import EXACT_SETS, SOFTMAX_SETS
 from golden.values_parameters import VALUES_SETS
 from scripts.sim import labels
+from tb.command_line import refuse, run, tree
 from tb.marks import first_by_default
 
 NAME = "mlp.down_proj"
 BAD_NAME = "Name must be a lower-case identifier of at most 32 characters, not "
 TINY = {"lanes": 4, "tile_rows": 2, "tile_columns": 2, "group": 16}
-
-
-def run(*arguments, cwd: Path, code: str = "", **options) -> subprocess.CompletedProcess:
-    """Run the command in a process of its own, after the statements of ``code``."""
-    program = f"{code}\nfrom scripts.mixpe import main\nmain()"
-    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
-    return subprocess.run([sys.executable, "-c", program, *map(str, arguments)], cwd=cwd,
-                          env=environment, text=True, timeout=500,
-                          **{"capture_output": True, **options})
-
-
-def tree(folder: Path) -> dict[str, bytes | None]:
-    """Everything in a folder and its contents."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-            for path in sorted(folder.rglob("*"))}
-
-
-def refuse(folder: Path, *arguments, message: str):
-    """Expect one line on stderr, nothing on stdout, exit status 2 and no change in ``folder``."""
-    before = tree(folder)
-    process = run(*arguments, cwd=folder)
-    assert process.stderr == f"mixpe: error: {message}\n"
-    assert (process.stdout, process.returncode) == ("", 2)
-    assert tree(folder) == before
 
 
 def write_layer(path: Path, name: str = NAME, *, group: int = 16, k: int = 32, **replaced) -> Path:

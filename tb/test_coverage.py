@@ -14,6 +14,7 @@ from scripts import coverage
 from scripts.coverage import Measured, Reason, faults, module_report, named, reasons
 from scripts.units import unit_module
 from tb import runner
+from tb.command_line import refuse, run
 from tb.coverage import Point, merged, modules, moved, read, same_lines
 from tb.coverage_runs import COVERED, runs
 from tb.crosses import GEMM, SOFTMAX, Collector, Cross, crosses
@@ -22,7 +23,6 @@ from tb.engine_sampler import group_kind, rest_of, sample
 from tb.row_aims import row
 from tb.row_sampler import sample as sample_row
 from tb.softmax_driver import fields
-from tb.test_cli import refuse, run
 
 TINY = SETS["tiny"]
 MIXED = COVERED["small_mixed"]

@@ -20,7 +20,7 @@ from golden.parameters import ArrayParameters
 from scripts import engine, explore, explore_plot, point, synth
 from scripts.mixpe import SWEEP
 from scripts.sweep import NAME, Sweep
-from tb.test_cli import run
+from tb.command_line import run
 
 #: Tiles that take a second each without their energy.
 SMALL = """

@@ -40,7 +40,8 @@ from scripts import checkpoint, fidelity
 from scripts.checkpoint import CheckpointError
 from scripts.fidelity import Amount
 from tb.attention_head import errors
-from tb.test_cli import refuse, run, write_layer
+from tb.command_line import refuse, run
+from tb.test_cli import write_layer
 
 DATA = Path(__file__).parent / "data"
 REFERENCE = DATA / "awq_reference.safetensors"

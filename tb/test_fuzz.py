@@ -1,12 +1,11 @@
 """Hostile files and command lines: one line and exit status 2, or success; never anything else."""
 
-import io
 import json
 import os
 import string
 import tempfile
 import time
-from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -26,8 +25,9 @@ from golden.values_parameters import VALUES_CHOICES, VALUES_RANGES
 from scripts import checkpoint
 from scripts.checkpoint import CheckpointError
 from scripts.machines import constants
-from scripts.mixpe import cli, main
+from scripts.mixpe import cli
 from scripts.sweep import MAX_COMBINATIONS, Sweep
+from tb.command_line import invoke
 
 #: 10,000 examples in the long tests; each must end in some seconds.
 fuzz = settings(max_examples=10_000 if settings().max_examples > 100 else 60,
@@ -292,19 +292,6 @@ def nothing_runs():
         yield
 
 
-def command(arguments: list[str]) -> tuple[int, str]:
-    """Exit status and standard error of a command line."""
-    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
-    with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
-        try:
-            main(arguments)
-        except SystemExit as error:
-            status = error.code or 0
-        for stream in streams:
-            stream.flush()
-    return status, streams[1].buffer.getvalue().decode()
-
-
 def check_refusal(status: int, text: str):
     """Success, or status 2 and one line."""
     assert status in (0, 2)
@@ -341,7 +328,8 @@ def test_command_lines(folder, arguments):
     if "--help" in arguments or "-h" in arguments or "--version" in arguments:
         arguments = arguments[:1]
     with tempfile.TemporaryDirectory(dir=folder) as directory, chdir(directory), nothing_runs():
-        check_refusal(*command(arguments))
+        status, _, text = invoke(*arguments, cwd=directory)
+        check_refusal(status, text)
         assert os.listdir(directory) == []
 
 
@@ -354,7 +342,7 @@ def test_nothing_is_written_elsewhere(folder, file, name, output):
         path = Path("in") / f"{name}.toml"
         path.parent.mkdir()
         path.write_text(file[1])
-        status, text = command(["registers", "--set", str(path), "-o", output])
+        status, _, text = invoke("registers", "--set", path, "-o", output, cwd=directory)
         check_refusal(status, text)
         written = {each for each in Path().rglob("*") if each.is_file()} - {path}
         assert bool(written) == (status == 0)
@@ -370,7 +358,7 @@ def test_command_on_checkpoints(folder, content, layer):
     options = [] if layer is None else [f"--layer={layer}"]
     for name in ("sim", "fidelity"):
         with tempfile.TemporaryDirectory(dir=folder) as directory, chdir(directory):
-            status, text = command([name, "-c", str(path), *options])
+            status, _, text = invoke(name, "-c", path, *options, cwd=directory)
             assert status == 2
             check_refusal(status, text)
             assert os.listdir(directory) == []
