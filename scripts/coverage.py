@@ -16,6 +16,7 @@ import click
 from rich import box
 from rich.table import Table
 
+from golden.parameters import ArrayParameters
 from golden.sets import Parameters
 from hdl.export import digest, verilog
 from scripts.console import console, progress
@@ -24,12 +25,13 @@ from scripts.processes import processes
 from scripts.proofs import basis, finish
 from scripts.units import unit, unit_module
 from tb import runner
+from tb.bounds import bounds
 from tb.coverage import Counts, Point, merged, modules, moved, read, same_lines
 from tb.coverage_runs import COVERED, Run, runs
 from tb.packed import Packed
 
-__all__ = ["TARGET", "UNREACHABLE", "Reason", "Measured", "main", "reasons", "module_report",
-           "faults"]
+__all__ = ["TARGET", "UNREACHABLE", "Reason", "Measured", "derived", "main", "reasons",
+           "module_report", "faults"]
 
 #: Least share of lines, branches and toggles, without those that cannot be reached.
 TARGET = 0.95
@@ -62,6 +64,8 @@ class Reason:
         for all of it.
     sets : tuple of str
         Names of sets; all if empty.
+    derived : bool
+        Whether it follows from a bound: it may speak of nothing.
     """
 
     module: str
@@ -72,6 +76,7 @@ class Reason:
     high: int | None = None
     fields: int = 0
     sets: tuple[str, ...] = ()
+    derived: bool = False
 
     def matches(self, p: Parameters, point: Point) -> bool:
         """Whether it speaks of a point of a set."""
@@ -92,6 +97,15 @@ def reasons(path: Path = UNREACHABLE) -> list[Reason]:
     """Reasons of a file."""
     return [Reason(**each | {"sets": tuple(each.get("sets", ()))})
             for each in tomllib.loads(path.read_text(encoding="utf-8"))["hole"]]
+
+
+def derived(p: Parameters) -> Iterator[Reason]:
+    """Reasons that follow from the bounds of a set's counts."""
+    for each in bounds(p) if isinstance(p, ArrayParameters) else ():
+        low, high = each.bits
+        if low <= high:
+            yield Reason(each.module, each.name, each.reason, low=low, high=high, sets=(p.name,),
+                         derived=True)
 
 
 def short(p: Parameters, module: str) -> str:
@@ -157,8 +171,9 @@ def main(chosen: tuple[Parameters, ...], seed: int, workers: int, output: Path,
         If a bin is missing, too little is reached, or a reason is wrong; the report is written.
     """
     section = page and Section(page, "coverage")
-    began, listed = time.monotonic(), reasons(path)
-    found = _measured(chosen or tuple(COVERED.values()), seed, workers)
+    began, sets = time.monotonic(), chosen or tuple(COVERED.values())
+    listed = reasons(path) + [each for p in sets for each in derived(p)]
+    found = _measured(sets, seed, workers)
     report = {
         **basis(), "seed": seed, "seconds": round(time.monotonic() - began),
         "target": TARGET,
@@ -319,7 +334,7 @@ def faults(report: dict[str, Any], found: list[Measured], listed: list[Reason], 
     for each in listed:
         spoken = [(point, one.counts) for one in found for point in one.counts
                   if each.matches(one.parameters, point)]
-        if not spoken and all_sets:
+        if not spoken and all_sets and not each.derived:
             wrong.append(f"Reason for {each.name} of module {each.module} must speak of a point")
         for point, counts in spoken:
             if all(counts[other] for other in _both(point) if other in counts):

@@ -128,3 +128,21 @@ async def largest_shapes(dut):
             assert await bench.read("STATUS") == 2
     await compare(bench, rng, P.rows, P.group, P.columns)
     await bench.idle()
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def shapes_that_do_not_fit(dut):
+    """Whatever bits a shape has that is too large, it is refused."""
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    wrong = bench.mask("ERROR", "bad_shape")
+    for size in ((1 << 24) - 1, 0x555555, 0xaaaaaa):
+        for shape in ((size, P.lanes, size), (1, size, size), (size, size, size)):
+            for wide in {0, size}:
+                await bench.start(*shape, wide=wide)
+                await ClockCycles(dut.aclk, 300)
+                assert await bench.read("ERROR") == wrong
+                await bench.write("ERROR", wrong)
+    await bench.start(1, P.lanes, 1, group=0xffff & -P.lanes)  # one group, however long
+    await ClockCycles(dut.aclk, 300)
+    assert await bench.read("ERROR") == 0
