@@ -8,12 +8,16 @@ import click
 import numpy as np
 import pytest
 
+from golden.cycles import gemm_cycles
 from golden.parameters import SETS
 from golden.softmax_parameters import SOFTMAX_SETS
+from golden.stream import group_beats
+from hdl.admission import command_layout
 from scripts import coverage
-from scripts.coverage import Measured, Reason, faults, module_report, named, reasons
+from scripts.coverage import Measured, Reason, derived, faults, module_report, named, reasons
 from scripts.units import unit_module
 from tb import runner
+from tb.bounds import Bound, largest
 from tb.command_line import refuse, run
 from tb.coverage import Point, merged, modules, moved, read, same_lines
 from tb.coverage_runs import COVERED, runs
@@ -229,6 +233,47 @@ def test_bits_of_a_reason(bits, spoken):
     reason = Reason("gemm", "a", "it is so", **bits)
     assert [bit for bit in range(12) if reason.matches(
         TINY, Point("mixpe_tiny_gemm", "toggle", f"a[{bit}]:0->1"))] == list(spoken)
+
+
+ARRAYS = [p for p in COVERED.values() if p.unit == "array"]
+
+
+@pytest.mark.parametrize("p", ARRAYS, ids=lambda p: p.name)
+def test_bounds_of_commands_are_reached(p):
+    """No larger command is admitted, as golden says, and one as large is."""
+    most = largest(p)
+    assert most.keys() | {"tail"} == {name for name, _ in command_layout(p)}
+    longest = p.x_depth * p.lanes
+    gemm_cycles(p, most["m"], p.lanes, 1)
+    gemm_cycles(p, 1, longest, 1)
+    for m, k in ((most["m"] + 1, p.lanes), (1, longest + 1)):
+        with pytest.raises(ValueError, match=r"^Parameter x_depth must be at least "):
+            gemm_cycles(p, m, k, 1)
+    rng = np.random.default_rng(1)
+    admitted = 0
+    for _ in range(3000):
+        m, k = (1 + int(2**rng.uniform(0, bits)) for bits in
+                (most["m"].bit_length(), longest.bit_length()))
+        least, greatest = p.least_group // p.lanes, p.beats
+        sizes = group_beats(k, p.lanes * int(rng.integers(least, greatest + 1)), p)
+        blocks = -(-m // p.rows)
+        if blocks * sum(sizes) <= p.x_depth:
+            admitted += 1
+            assert blocks <= most["blocks"]
+            assert len(sizes) <= most["groups"]
+            assert max(sizes) <= most["group_beats"]
+            assert blocks * len(sizes) <= most["t_items"]
+            assert -(-m // p.x_rows) <= most["x_lines"]
+    assert admitted > 300
+
+
+def test_bits_of_bounds():
+    assert Bound("engine", "block", 5, "", 24).bits == (27, 47)
+    assert Bound("engine", "block", 0, "", 24).bits == Bound("engine", "b", -1, "", 24).bits
+    assert all(each.sets == ("tiny",) and each.low <= each.high for each in derived(TINY))
+    names = {(each.module, each.name, each.low) for each in derived(TINY)}
+    # 2,048 rows at most, of two in a tile by two and two bands; no features of 8 bits.
+    assert {("sx_channel", "length", 12), ("engine", r"\w+_command", 48)} <= names
 
 
 def test_file_of_reasons():
