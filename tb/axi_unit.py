@@ -34,6 +34,18 @@ class UnitRegisters:
         """Write a register."""
         assert await self.axil.write(self.registers[name].offset, word) == OKAY
 
+    async def check_registers(self):
+        """Assert that every register answers, and that those to be written keep ones and zeros."""
+        for name, register in self.registers.items():
+            fields = {access: sum(each.mask for each in register.fields if each.access == access)
+                      for access in ("rw", "const")}
+            for word in (0xffffffff, 0) if fields["rw"] else ():
+                await self.write(name, word)
+                assert await self.read(name) & fields["rw"] == word & fields["rw"], name
+            constant = sum(each.reset << each.low for each in register.fields
+                           if each.access == "const")
+            assert await self.read(name) & fields["const"] == constant, name
+
     def mask(self, register: str, field: str) -> int:
         """Bits of a field in its register."""
         return next(each.mask for each in self.registers[register].fields if each.name == field)

@@ -24,6 +24,9 @@ P = ValuesParameters.from_dict(SETTINGS["parameters"])
 
 TABLE = values_registers(P)
 
+#: Bytes of an item of each stream besides the codes.
+WIDTHS = {"v": P.tokens * P.columns, "s": 4 * P.columns}
+
 #: Bits of ERROR by name.
 ERRORS = {field.name: field.mask for register in TABLE.registers if register.name == "ERROR"
           for field in register.fields}
@@ -46,6 +49,10 @@ class UnitDriver(UnitRegisters):
         await ClockCycles(self.dut.aclk, 2)
         self.dut.aresetn.value = 1
         await ClockCycles(self.dut.aclk, 2)
+        await self.set_exponents(exponents)
+
+    async def set_exponents(self, exponents):
+        """Write the exponents of all sets."""
         self.exponents = exponents
         for chosen, each in enumerate(exponents):
             for k, exponent in enumerate(each):
@@ -69,17 +76,36 @@ class UnitDriver(UnitRegisters):
 
     async def offer(self, job: Job):
         """Queue a job's operands."""
+        await self.offer_codes(job)
+        for name, data in self.operands(job):
+            await self.sources[name].send(AxiStreamFrame(data))
+
+    async def offer_codes(self, job: Job):
+        """Queue a job's rows, a packet each."""
         size = P.code_bits // 8
         for row, invalid in zip(job.rows, job.invalid, strict=True):
             # What stands above a code is ignored.
             above = self.rng.integers(0, 1 << P.code_bits - P.word_bits, len(row)) << P.word_bits
             data = (row | above).astype(f"<u{size}").tobytes()
             await self.sources["codes"].send(AxiStreamFrame(data, tuser=2 * int(invalid)))
-        for name, width in (("v", P.tokens * P.columns), ("s", 4 * P.columns)):
+
+    def operands(self, job: Job):
+        """Streams of a job besides the codes, with the bytes of their packets."""
+        for name, width in WIDTHS.items():
             items = getattr(job, f"{name}_items")(P, self.rng)
-            data = b"".join((item & (1 << 8 * width) - 1).to_bytes(width, "little")
-                            for item in items)
-            await self.sources[name].send(AxiStreamFrame(data))
+            yield name, b"".join((item & (1 << 8 * width) - 1).to_bytes(width, "little")
+                                 for item in items)
+
+    async def restart(self):
+        """Discard commands, operands and outputs by a soft reset."""
+        for source in self.sources.values():
+            source.clear()
+        await self.write("CONTROL", 2)
+        for port in self.streams:
+            port.assert_reset()
+        await ClockCycles(self.dut.aclk, 2)
+        self.y.clear()
+        assert await self.read("STATUS") == 0
 
     async def compare(self, job: Job, outputs: np.ndarray | None = None):
         """Receive a job's outputs, one packet, and compare them with golden."""
@@ -262,14 +288,7 @@ async def soft_reset(dut):
         job = any_job(rng, P, *shape)
         await bench.send(job)
         await ClockCycles(dut.aclk, wait)
-        for source in bench.sources.values():
-            source.clear()
-        await bench.write("CONTROL", 2)
-        for port in bench.streams:
-            port.assert_reset()
-        await ClockCycles(dut.aclk, 2)
-        bench.y.clear()
-        assert await bench.read("STATUS") == 0
+        await bench.restart()
         job = any_job(rng, P, P.queries, P.tokens + 1, P.columns)
         await bench.send(job)
         await bench.compare(job)

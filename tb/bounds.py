@@ -66,6 +66,12 @@ def bounds(p: ArrayParameters) -> Iterator[Bound]:
         if name in most:
             yield Bound("engine", r"\w+_command", most[name], f"Counts of a command: {fit}",
                         field.offset)
+            # Where shapes are divided there are others, too large for some of the numbers.
+            if name in ("wide", "wide_passes", "padded_beats", "groups", "group_beats"):
+                yield Bound("admission|engine", "o__payload", most[name],
+                            f"Counts of a command: {fit}", field.offset)
+    yield Bound("admission", "remainder", max(p.lanes, p.beats, p.rows, p.columns) - 1,
+                "A remainder is less than its divisor")
     constant = {"1": -1}
     for channel, (outer, inner, length, repeats, segments) in {
             "x": ("x_lines", "beats", "x_items", "passes", "1"),

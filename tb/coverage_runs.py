@@ -16,6 +16,8 @@ from hdl.rescale import Rescale
 from hdl.softmax.core import Softmax
 from hdl.softmax.thresholds import Threshold
 from hdl.tile import Tile
+from hdl.values.core import Values
+from hdl.values.reciprocal import Reciprocal
 from scripts.units import unit
 from tb.column import Column
 from tb.packed import Packed
@@ -80,6 +82,9 @@ def runs(p: Parameters) -> Iterator[Run]:
     elif isinstance(p, SoftmaxParameters):
         yield Run(partial(Softmax, p), {"tb.bench_softmax": {"rounds": 4, "resets": 4}})
         yield Run(partial(Threshold, p), {"tb.bench_threshold": {"count": 3_000}})
+    elif isinstance(p, ValuesParameters):
+        yield Run(partial(Values, p), {"tb.bench_values": {"rounds": 3, "resets": 4}})
+        yield Run(partial(Reciprocal, p), {"tb.bench_reciprocal": {"count": 500}})
 
 
 def _packed(block: Callable[[], Block]) -> Packed:
@@ -101,7 +106,8 @@ def _softmax(p) -> dict[str, dict[str, Any]]:
 
 
 def _values(p: ValuesParameters) -> dict[str, dict[str, Any]]:
-    return {"tb.bench_values_unit": {"rounds": 3, "resets": 4}}
+    return {"tb.bench_values_unit": {"rounds": 3, "resets": 4},
+            "tb.bench_values_corners": {"rounds": 6}}
 
 
 _UNITS = {"array": _engine, "softmax": _softmax, "exact_softmax": _softmax, "values": _values}
