@@ -135,7 +135,7 @@ class SoftmaxParameters(_RowParameters):
     sets : int
         Sets of constants, one for each layer, that rows choose from.
     least_length : int
-        Rows of this length and longer stream at full rate.
+        Rows of this length and longer stream at full rate, if they have at least four words.
 
     Raises
     ------
@@ -183,6 +183,11 @@ class SoftmaxParameters(_RowParameters):
     def sum_bits(self) -> int:
         """Width of the sum of a row's exponents, at most ``max_length * 2**exp_bits``."""
         return (self.max_length << self.exp_bits).bit_length()
+
+    @property
+    def full_rate_length(self) -> int:
+        """Length of the shortest row at full rate: ``least_length``, or that of four words."""
+        return max(self.least_length, 3 * self.width + 1)
 
     @property
     def block_words(self) -> int:
@@ -258,6 +263,11 @@ class BaselineParameters(_RowParameters):
     def sets(self) -> int:
         """Sets of constants. There are none to choose from: a row's choice takes no bits."""
         return 1
+
+    @property
+    def full_rate_length(self) -> int:
+        """Length of the shortest row at full rate."""
+        return self.least_length
 
     @property
     def precision(self) -> int:

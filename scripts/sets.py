@@ -32,7 +32,7 @@ def show(sets: Iterable[Parameters]) -> None:
             continue
         if not isinstance(p, ArrayParameters):
             softmax.add_row(p.name, p.x_format.name, *_exponents(p), str(p.width),
-                            f"{p.max_length:,}", f"{p.least_length:,}")
+                            f"{p.max_length:,}", f"{p.full_rate_length:,}")
             continue
         formats.add_row(
             p.name, _activations(p), f"{p.w}, uint8" if p.wide else p.w, p.scale, p.y, p.mac,

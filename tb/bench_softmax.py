@@ -219,15 +219,16 @@ async def bad_constants(dut):
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize(switches=[0, 3] if FILL else [None])
 async def full_rate(dut, switches):
-    """Rows of the least length and longer follow each other without a pause.
+    """Rows of the least length at full rate and longer follow each other without a pause.
 
     With a table of sums a switch to other constants costs no more than to fill it.
     """
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = await started(dut, rng)
-    between = [n for n in (P.least_length + 3 * P.width - 1, P.max_length - P.width)
-               if P.least_length < n < P.max_length]
-    for n in (P.least_length, P.least_length + 1, *between, P.max_length):
+    least, most = P.full_rate_length, P.max_length
+    for n in sorted({least, least + 1, least + 3 * P.width - 1, most - P.width, most}):
+        if not least <= n <= most:
+            continue
         count = 6 + 300 // P.row_cycles(n)
         chosen = (rng.integers(P.sets, size=count) if switches is None
                   else np.arange(count) * (switches + 1) // count % P.sets)

@@ -427,6 +427,9 @@ def test_shapes():
     assert (unit.levels, unit.word_bits, unit.words, unit.quotient_bits) == (8, 4, 52, 8)
     assert [unit.row_cycles(n) for n in (1, 5, 6, 256)] == [1, 1, 2, 52]
     assert (unit.block_words, unit.block_count_bits) == (26, 8)  # 51 words, 255 elements
+    # Four words, or the least length if that is more; exact units need no four words.
+    assert [unit.replace(least_length=n).full_rate_length for n in (3, 16, 17)] == [16, 16, 17]
+    assert unit.replace(least_length=3).baseline().full_rate_length == 3
     assert unit.replace(max_length=128).block_count_bits == 8
     assert unit.replace(max_length=127, least_length=120).block_count_bits == 7
     assert [unit.replace(y=y).quotient_bits for y in OUTPUTS] == [8, 16, 24]
