@@ -60,6 +60,8 @@ class GemmDriver(UnitRegisters):
         await ClockCycles(self.dut.aclk, 2)
         self.dut.aresetn.value = 1
         await ClockCycles(self.dut.aclk, 2)
+        # A packet may have ended in the cycle before the reset.
+        self.y.clear()
 
     def pause(self, generators: dict):
         """Pause streams, by name, as iterators of booleans say."""
