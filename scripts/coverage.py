@@ -24,14 +24,13 @@ from scripts.files import Section
 from scripts.processes import processes
 from scripts.proofs import basis, finish
 from scripts.units import unit, unit_module
-from tb import runner
+from tb import packed, runner
 from tb.bounds import bounds
 from tb.coverage import Counts, Point, merged, modules, moved, read, same_lines
 from tb.coverage_runs import COVERED, Run, runs
-from tb.packed import Packed
 
 __all__ = ["TARGET", "UNREACHABLE", "Reason", "Measured", "derived", "main", "reasons",
-           "module_report", "faults"]
+           "module_report", "faults", "share"]
 
 #: Least share of lines, branches and toggles, without those that cannot be reached.
 TARGET = 0.95
@@ -211,7 +210,7 @@ def run_benches(p: Parameters, run: Run, seed: int) -> tuple[str, Counts, list[d
     """Verilog of a block, what its benches reached, their crosses, and how many tests ran."""
     block = run.make()
     source, top = verilog(block), block.module
-    inputs = {"inputs": block.inputs} if isinstance(block, Packed) else {}
+    inputs = packed.settings(block)
     folder = runner.build(source, top, coverage=True)
     counts, crosses, tests = [], [], 0
     with tempfile.TemporaryDirectory(dir=folder) as directory:
@@ -328,9 +327,9 @@ def faults(report: dict[str, Any], found: list[Measured], listed: list[Reason], 
                 wrong.append(f"Cross {cross['cross']} of {each['set']} lacks {len(missing)} of "
                              f"{cross['bins']} bins, the first {first}")
         for kind in ("line", "toggle"):
-            if (share := _share(_sum(each, kind))) < TARGET:
+            if (reached := share(_sum(each, kind))) < TARGET:
                 wrong.append(f"Coverage of {each['set']}, {kind}, must be at least {TARGET:.0%}, "
-                             f"not {share:.2%}")
+                             f"not {reached:.2%}")
     for each in listed:
         spoken = [(point, one.counts) for one in found for point in one.counts
                   if each.matches(one.parameters, point)]
@@ -358,7 +357,7 @@ def _sum(each: dict[str, Any], kind: str) -> dict[str, int]:
             for key in ("hit", "total", "excluded")}
 
 
-def _share(points: dict[str, int]) -> float:
+def share(points: dict[str, int]) -> float:
     """Share that was reached of what can be."""
     reachable = points["total"] - points["excluded"]
     return points["hit"] / reachable if reachable else 1.0
@@ -379,8 +378,8 @@ def tables(report: dict[str, Any]) -> list[tuple[str, Rows]]:
         line, toggle = (_sum(each, kind) for kind in ("line", "toggle"))
         left = sum(kind["total"] - kind["hit"] - kind["excluded"] for kind in (line, toggle))
         code.append([each["set"], f"{each['tests']}",
-                     f"{_share(line):.2%} of {line['total'] - line['excluded']:,}",
-                     f"{_share(toggle):.2%} of {toggle['total'] - toggle['excluded']:,}",
+                     f"{share(line):.2%} of {line['total'] - line['excluded']:,}",
+                     f"{share(toggle):.2%} of {toggle['total'] - toggle['excluded']:,}",
                      f"{left:,}", f"{line['excluded'] + toggle['excluded']:,}",
                      f"{toggle['hit'] / max(1, toggle['total']):.2%}"])
         bins += [[each["set"], cross["cross"], f"{cross['bins']:,}", f"{cross['hit']:,}"]

@@ -16,7 +16,8 @@ from golden.sets import ALL_SETS, Parameters
 from hdl.export import verilog
 from hdl.files import write as write_files
 from scripts.console import console, progress
-from scripts.files import Section, write
+from scripts.coverage import TARGET, share
+from scripts.files import Section, kept, write
 from scripts.mutate import unexplained
 from scripts.processes import processes
 from scripts.proofs import basis, finish
@@ -175,19 +176,20 @@ def _coverage(sets: list[dict]) -> dict | None:
             **_sums(crosses, "bins", "hit")} if sets else None
 
 
-def _reached(points: dict) -> str:
-    return f"{points['hit'] / max(1, points['total'] - points['excluded']):.1%}"
-
-
 def _coverage_cell(found: dict) -> str:
     bins = f", {found['hit']:,} of {found['bins']:,} bins" if found["bins"] else ""
-    return f"{_reached(found['line'])} lines, {_reached(found['toggle'])} toggles{bins}"
+    return f"{share(found['line']):.1%} lines, {share(found['toggle']):.1%} toggles{bins}"
 
 
 def _coverage_fault(report: dict) -> str:
     missing = sum(cross["bins"] - cross["hit"] for each in report["sets"]
                   for cross in each["crosses"])
-    return f"{missing} bins not reached" if missing else ""
+    found = [f"{missing} bins not reached"] * bool(missing)
+    for each in report["sets"]:
+        own = _coverage([each])
+        found += [f"{share(own[kind]):.2%} of {kind}s of {each['set']}"
+                  for kind in ("line", "toggle") if share(own[kind]) < TARGET]
+    return ", ".join(found)
 
 
 def _second(fixtures: list[dict]) -> dict | None:
@@ -289,12 +291,8 @@ def _mapped(p: Parameters, liberty: Path, flow: str, output: Path) -> dict[str, 
     key = {"module": block.module, "verilog_sha256": sha256(text.encode()).hexdigest()}
     origin = {"flow_sha256": flow, "library": liberty.name, **key, **basis()["tools"]}
     path = output / f"{p.name}.json"
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["origin"] == origin:
-            return kept["result"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    if known := kept(path, lambda content: content["origin"] == origin):
+        return known["result"]
     folder = output / p.name
     (source,) = write_files({f"{block.module}.v": text}, folder)
     mapping = synthesise(source, block.module, Library.load(liberty), folder, flatten=False,
@@ -337,7 +335,7 @@ def _whole_cells(report: dict[str, Any]) -> list[list[str]]:
 def _shown(value: Any) -> str:
     """A number, a text, or points that were reached."""
     if isinstance(value, dict):
-        return _reached(value)
+        return f"{share(value):.1%}"
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)
 
 

@@ -1,5 +1,7 @@
 """How the commands write their results."""
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import click
 
 from hdl import files
 
-__all__ = ["Section", "write"]
+__all__ = ["Section", "kept", "write"]
 
 
 def write(path: Path, text: str) -> None:
@@ -19,6 +21,15 @@ def write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
         return
     files.write({path.name: text}, path.parent)
+
+
+def kept(path: Path, usable: Callable[[dict], bool]) -> dict | None:
+    """Report that an earlier run has left in a file, if there is one and it is usable."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return report if usable(report) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @dataclass(frozen=True)

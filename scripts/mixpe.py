@@ -76,6 +76,10 @@ def output_option(default: str):
 #: Options that several commands have.
 seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1,
                            show_default=True, help="Seed of everything that is made.")
+liberty_option = click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
+                              help="Cell library; NanGate 45 nm if absent.")
+page_option = click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
+                           help="Page whose tables are renewed.")
 workers_option = click.option("--workers", "-j", type=click.IntRange(1, 1024), default=2,
                               show_default=True, help="Processes.")
 
@@ -147,8 +151,7 @@ def attention(tokens, columns, sigma, seed):
 
 @cli.command()
 @set_option("array", "softmax", "values")
-@click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
-              help="Cell library; NanGate 45 nm if absent.")
+@liberty_option
 @click.option("--power/--no-power", default=True, show_default=True,
               help="Simulate the netlists for their switching activity.")
 @output_option("build/synth")
@@ -175,8 +178,7 @@ def synth(parameters, liberty, power, output):
               help="Cluster whose queue is to run the workers.")
 @click.option("--cluster-option", "options", type=_Assignment(), multiple=True,
               help="Option of the cluster's jobs, such as queue, walltime, cores; repeatable.")
-@click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
-              help="Cell library; NanGate 45 nm if absent.")
+@liberty_option
 @click.option("--power/--no-power", default=True, show_default=True,
               help="Simulate the netlists for their switching activity.")
 @output_option("build/explore")
@@ -217,8 +219,7 @@ def fpga(parameters, family, seeds, workers, output):
 
 
 @cli.command()
-@click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
-              help="Cell library; NanGate 45 nm if absent.")
+@liberty_option
 @click.option("--delay-driven/--no-delay-driven", default=True, show_default=True,
               help="Check the order with cells sized for one delay too.")
 @workers_option
@@ -239,8 +240,7 @@ def bench(liberty, delay_driven, workers, output):
 @click.option("--layer", "-l", help="Layer of the checkpoint; needed if it has more than four.")
 @seed_option
 @workers_option
-@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
-              help="Page whose tables are renewed.")
+@page_option
 @output_option("build")
 def fidelity(checkpoint, layer, seed, workers, page, output):
     """Noise of every scheme, errors of softmax, MixLLM's selection against a random one."""
@@ -256,8 +256,7 @@ def fidelity(checkpoint, layer, seed, workers, page, output):
 @click.option("--only", metavar="PATTERN",
               help="Properties or families, such as counter or 'axi-*'; all if absent.")
 @workers_option
-@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
-              help="Page whose tables are renewed.")
+@page_option
 @output_option("build")
 def formal(only, workers, page, output):
     """Prove every property of the hardware, and refute each of its broken copies."""
@@ -268,8 +267,7 @@ def formal(only, workers, page, output):
 
 
 @cli.command()
-@click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
-              help="Cell library; NanGate 45 nm if absent.")
+@liberty_option
 @click.option("--constant", "changes", type=_Number(), multiple=True,
               help="Another value of what is not measured, such as bandwidth=128; repeatable.")
 @click.option("--checkpoint", "-c", type=click.Path(path_type=Path),
@@ -300,8 +298,7 @@ def claims(liberty, changes, checkpoint, layer, seed, workers, page, output):
               help="Mutants of each block.")
 @seed_option
 @workers_option
-@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
-              help="Page whose tables are renewed.")
+@page_option
 @output_option("build")
 def mutate(blocks, count, seed, workers, page, output):
     """Change the Verilog of blocks in single places and see whether their benches notice."""
@@ -319,8 +316,7 @@ def mutate(blocks, count, seed, workers, page, output):
               help="Parameter set to measure, repeatable; small ones with every feature if absent.")
 @seed_option
 @workers_option
-@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
-              help="Page whose tables are renewed.")
+@page_option
 @output_option("build")
 def coverage(chosen, seed, workers, page, output):
     """Lines, branches, toggles and crosses of stimuli that the benches reach in the Verilog.
@@ -335,8 +331,7 @@ def coverage(chosen, seed, workers, page, output):
 
 @cli.command("netlist-sim")
 @set_option("array", "softmax", "exact_softmax")
-@click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
-              help="Cell library; NanGate 45 nm if absent.")
+@liberty_option
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
               help="Seed of the benches.")
 def netlist_sim(parameters, liberty, seed):
@@ -353,8 +348,7 @@ def netlist_sim(parameters, liberty, seed):
 @workers_option
 @click.option("--repeat", "job", type=click.IntRange(0, 2**31 - 1), metavar="SEED",
               help="Run one job again, by its own seed, and nothing else.")
-@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
-              help="Page whose tables are renewed.")
+@page_option
 @output_option("build")
 def soak(minutes, seed, workers, job, page, output):
     """Run blocks of random sets on their benches, with stalls and resets, for as long as told."""
@@ -397,11 +391,9 @@ def second_sim(sets, seed, workers, page, output):
 
 
 @cli.command()
-@click.option("--liberty", type=click.Path(path_type=Path, dir_okay=False),
-              help="Cell library; NanGate 45 nm if absent.")
+@liberty_option
 @workers_option
-@click.option("--page", type=click.Path(path_type=Path, dir_okay=False),
-              help="Page whose tables are renewed.")
+@page_option
 @output_option("build")
 def evidence(liberty, workers, page, output):
     """Collect what is proved, tested and measured of each parameter set that comes with mixpe.

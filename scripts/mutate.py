@@ -139,11 +139,16 @@ def result_of(trial: Trial, outcomes: dict[int, str],
         "mutated_modules": list(trial.target.modules), "bench": trial.target.bench,
         "verilog_sha256": trial.digest, "mutants": len(found), "equivalent": equivalent,
         "killed": killed, "killed_by_time": found.count("time"),
-        "share": killed / different if different else 1.0,
+        "share": _share(killed, different),
         "survivors": [{"mutant": each.key, "line": each.line, "reason": next(
             (reason for pattern, reason in known if pattern.fullmatch(each.key)), None)}
             for each in survivors],
     }
+
+
+def _share(killed: int, different: int) -> float:
+    """Share of the mutants that make a difference; all if there are none."""
+    return killed / different if different else 1.0
 
 
 def unexplained(block: dict[str, Any]) -> int:
@@ -179,7 +184,7 @@ def _rows(report: dict[str, Any]) -> list[list[str]]:
             for key in ("mutants", "equivalent", "killed", "seconds"))
         survivors = sum(len(block["survivors"]) for block in each)
         rows.append([name, of, f"{mutants:,}", f"{equivalent:,}", f"{killed:,}",
-                     f"{killed / max(1, mutants - equivalent):.1%}", f"{survivors:,}",
+                     f"{_share(killed, mutants - equivalent):.1%}", f"{survivors:,}",
                      f"{survivors - sum(map(unexplained, each)):,}", f"{seconds / 60:.1f}"])
     return rows
 

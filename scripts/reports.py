@@ -1,12 +1,13 @@
 """Reports that one command has left for another, made anew unless they are of today's designs."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 from golden.softmax_parameters import SoftmaxParameters
 from scripts import bench, fidelity, softmax_synth
 from scripts.designs import designs
+from scripts.files import kept
 from scripts.proofs import sources_digest
 from scripts.synth import flow_digest, library_of, tools
 from synth.liberty import Library
@@ -32,7 +33,7 @@ def bench_report(liberty: Path | None, output: Path, workers: int,
 
     paths = [output / "bench.json"] + [output / "claims" / "bench.json"] * (names is not None)
     for path in paths:
-        if report := _kept(path, usable):
+        if report := kept(path, usable):
             return report
     if names is None:
         return bench.main(liberty, True, workers, output)
@@ -52,7 +53,7 @@ def softmax_report(parameters: SoftmaxParameters, liberty: Path | None, output: 
             and unit["verilog_sha256"] == digest(softmax_synth.core(each))
             for unit, each in zip(report["units"], units, strict=True))
 
-    report = _kept(path, usable)
+    report = kept(path, usable)
     if report is None:
         softmax_synth.main(parameters, liberty, True, path.parent)
         report = json.loads(path.read_text())
@@ -66,18 +67,9 @@ def fidelity_report(checkpoint: Path | None, layer: str | None, seed: int, worke
         return (report["seed"], report["layers"], report["sources_sha256"]) == (
             seed, [], sources_digest("golden"))
 
-    if checkpoint is None and (report := _kept(output / "fidelity.json", usable)):
+    if checkpoint is None and (report := kept(output / "fidelity.json", usable)):
         return report
     return fidelity.main(checkpoint, layer, seed, workers, output, None)
-
-
-def _kept(path: Path, usable: Callable[[dict], bool]) -> dict | None:
-    """Report in a file, if there is one and it is usable."""
-    try:
-        report = json.loads(path.read_text())
-        return report if usable(report) else None
-    except (OSError, ValueError, KeyError):
-        return None
 
 
 def _same_flow(report: dict, library: Library) -> bool:

@@ -20,6 +20,7 @@ from scripts.soak_jobs import BLOCKS, draw, job_seeds, perform
 
 __all__ = ["main", "repeat", "report_of"]
 
+
 def main(minutes: float, seed: int, workers: int, output: Path, page: Path | None
          ) -> dict[str, Any]:
     """Run jobs until a soak has lasted so long; print and write ``soak.json``; return the report.

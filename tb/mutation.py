@@ -20,7 +20,7 @@ from hdl.softmax.core import Softmax
 from hdl.softmax.thresholds import Threshold
 from hdl.tile import Tile
 from synth.mutation import SELECTOR, Mutant, equivalent, mutants, with_mutants
-from tb import runner
+from tb import packed, runner
 from tb.column import Column
 from tb.packed import Packed
 from tb.registers import TABLES
@@ -203,7 +203,7 @@ def prepare(target: Target, count: int, seed: int) -> Trial:
     modules = [f"mixpe_{name}_{module}" if module else f"mixpe_{name}" for module in target.modules]
     chosen = mutants(text, block.module, modules, count, seed)
     folder = runner.build(with_mutants(text, block.module, chosen), block.module)
-    inputs = {"inputs": block.inputs} if isinstance(block, Packed) else {}
+    inputs = packed.settings(block)
     settings = tuple(each | inputs for each in target.settings)
     trial = Trial(target, name, block.module, text, chosen, seed, folder, settings)
     limits = tuple(round(_SLOWER * each + _MORE) for each in trial.control())

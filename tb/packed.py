@@ -5,7 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.block import Block, Use
 
-__all__ = ["Packed", "pack"]
+__all__ = ["Packed", "pack", "settings"]
 
 
 class Packed(Block):
@@ -43,6 +43,11 @@ class Packed(Block):
         ]
 
         return m
+
+
+def settings(block: Block) -> dict:
+    """What the bench of a block must know to pack its inputs; nothing of one with its own ports."""
+    return {"inputs": block.inputs} if isinstance(block, Packed) else {}
 
 
 def pack(inputs, values):

@@ -181,10 +181,12 @@ def broken(name, change):
      "make mutate has found 1 survivors of tile without a reason"),
     (broken("coverage", lambda r: r["sets"][0]["crosses"][1].update(hit=2)),
      "make coverage has found 2 bins not reached"),
+    (broken("coverage", lambda r: r["sets"][0]["modules"][0]["toggle"].update(hit=17)),
+     f"make coverage has found 92.50% of toggles of {OWN}"),
     (broken("second_sim", lambda r: r["fixtures"][2].update(equal=False)),
      "make second-sim has found 1 fixtures that differ"),
     (broken("soak", lambda r: r.update(failures=1)), "make soak has found 1 failures"),
-], ids=["claim", "copy", "vectors", "mutate", "coverage", "second-sim", "soak"])
+], ids=["claim", "copy", "vectors", "mutate", "coverage", "toggles", "second-sim", "soak"])
 def test_failures_of_reports(monkeypatch, tmp_path, reports, fault):
     mapped(monkeypatch)
     left(tmp_path, REPORTS | reports)
