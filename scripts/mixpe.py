@@ -292,7 +292,8 @@ def claims(liberty, changes, checkpoint, layer, seed, workers, page, output):
 @cli.command()
 @click.option("--block", "-b", "blocks", multiple=True,
               type=click.Choice(["dequantiser", "tile", "array-control", "softmax",
-                                 "softmax-threshold", "axi-front", "register-bank"]),
+                                 "softmax-threshold", "softmax-division", "axi-front",
+                                 "counter", "register-bank"]),
               help="Block to change; repeatable, all if absent.")
 @click.option("--count", "-n", type=click.IntRange(1, 10000), default=60, show_default=True,
               help="Mutants of each block.")

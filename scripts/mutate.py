@@ -136,7 +136,8 @@ def result_of(trial: Trial, outcomes: dict[int, str],
     different = len(found) - equivalent
     return {
         "block": trial.target.name, "set": trial.set_name, "module": trial.top,
-        "mutated_modules": list(trial.target.modules), "bench": trial.target.bench,
+        "mutated_modules": list(trial.target.modules),
+        "benches": sorted({bench for bench, _ in trial.runs}),
         "verilog_sha256": trial.digest, "mutants": len(found), "equivalent": equivalent,
         "killed": killed, "killed_by_time": found.count("time"),
         "share": _share(killed, different),

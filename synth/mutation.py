@@ -3,12 +3,13 @@
 import re
 import shlex
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from hdl import yosys
 
-__all__ = ["SELECTOR", "Mutant", "equivalent", "mutants", "with_mutants"]
+__all__ = ["SELECTOR", "Mutant", "Never", "equivalent", "mutants", "with_mutants"]
 
 #: Argument of a simulation that chooses the mutant: ``+mutant=3`` is the third, 0 none.
 SELECTOR = "mutant"
@@ -30,6 +31,23 @@ opt_clean
 
 #: What a cell's port may do instead of what it should; `mutate -list` chooses among these.
 _MODES = ("inv", "const0", "const1", "cnot0", "cnot1")
+
+
+@dataclass(frozen=True)
+class Never:
+    """Bits of a register or an input that are never 1.
+
+    Parameters
+    ----------
+    name : str
+        Regular expression of its name.
+    low, high : int
+        Lowest and highest of the bits.
+    """
+
+    name: str
+    low: int
+    high: int
 
 
 @dataclass(frozen=True)
@@ -168,13 +186,14 @@ endmodule
 """
 
 
-def equivalent(text: str, top: str, mutant: Mutant, seconds: float) -> bool:
+def equivalent(text: str, top: str, mutant: Mutant, seconds: float,
+               never: Collection[Never] = ()) -> bool:
     """Whether a mutant is proved to change nothing outside of its module.
 
     Registers and memories of both modules are taken to hold the same, whatever that is, and blocks
     that it uses to answer the same; all outputs, what registers take next and what goes to the
     blocks must then be the same. That is more than need be: a mutant which shows in states that
-    never come, or where nobody looks, is not found equivalent.
+    never come, but for those that ``never`` tells, or where nobody looks, is not found equivalent.
 
     Parameters
     ----------
@@ -184,6 +203,8 @@ def equivalent(text: str, top: str, mutant: Mutant, seconds: float) -> bool:
         One of :func:`mutants` of that text.
     seconds : float
         Time for the proof; without one the mutant counts as different.
+    never : collection of Never
+        What is known of the module's registers and inputs.
     """
     module = mutant.module
     # Registers and blocks become ports in the netlist with the mutant, so that both sides name
@@ -212,13 +233,34 @@ hierarchy -top miter
 opt_expr
 opt_merge
 opt_clean
-sat -seq 1 -prove trigger 0 -timeout {max(1, round(seconds))} miter
+select -write inputs miter/i:*
+write_rtlil miter.il
 """
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory)
         (path / "design.v").write_text(text)
         try:
-            log = yosys.run(script, directory=path, limit=10 * seconds)
+            yosys.run(script, directory=path, limit=10 * seconds)
+            known = _zeros((path / "inputs").read_text().split(), never)
+            log = yosys.run(f"read_rtlil miter.il\nsat -seq 1 -prove trigger 0 {known} "
+                            f"-timeout {max(1, round(seconds))} miter", directory=path,
+                            limit=10 * seconds)
         except yosys.YosysTimeout:
             return False
     return "SAT proof finished - no model found: SUCCESS!" in log
+
+
+def _zeros(inputs: list[str], never: Collection[Never]) -> str:
+    """Options of `sat` for inputs of the miter, of which a register's are named bit by bit."""
+    options = []
+    for name in inputs:
+        wire = name.removeprefix("miter/")
+        signal, bit = re.fullmatch(r"in_(.*?)(?:\[(\d+)\])?(?:_everted_q)?", wire).groups()
+        for each in never:
+            if not re.fullmatch(each.name, signal):
+                continue
+            if bit is None:
+                options.append(f"-set {wire}[{each.high}:{each.low}] 0")
+            elif each.low <= int(bit) <= each.high:
+                options.append(f"-set {wire} 0")
+    return " ".join(options)

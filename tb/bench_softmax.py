@@ -12,6 +12,7 @@ from golden.exaq import constants
 from golden.softmax import softmax
 from golden.softmax_parameters import (
     THRESHOLD_BITS,
+    THRESHOLD_POINT,
     BaselineParameters,
     Constants,
     SoftmaxParameters,
@@ -73,6 +74,18 @@ def any_row(rng, n: int, kind: int | None = None) -> tuple[np.ndarray, np.ndarra
     return x, mask
 
 
+def near_thresholds(rng, n: int, chosen: Constants) -> np.ndarray:
+    """Codes of logits that are a few of their steps off a threshold, two next to the maximum."""
+    fmt = P.x_format
+    largest = rng.normal() * rng.choice([0.1, 1, 10, 100])
+    below = rng.choice([0, 0, *np.ldexp(chosen.thresholds, -THRESHOLD_POINT)], n)
+    limit = fmt.decode([fmt.max_finite]).item()
+    codes = fmt.encode(np.clip(largest - below, -limit, limit))
+    # The code of zero has no number on the other side of it.
+    return rng.permutation(np.clip(codes & (1 << fmt.bits - 1) - 1, 3, fmt.infinity - 4)
+                           + rng.integers(-3, 4, n) | codes & 1 << fmt.bits - 1)
+
+
 def lengths(rng) -> list[int]:
     """Row lengths: the least, about the width, and any."""
     w, most = P.width, P.max_length
@@ -97,6 +110,10 @@ async def compare(bench, rng, *, rounds: int = 1, codes: bool = False):
         rows = [(*any_row(rng, n), int(rng.integers(P.sets))) for n in lengths(rng)]
         # The longest constant row may have quotients halfway between two outputs.
         rows.append((*any_row(rng, P.max_length, kind=1), 0))
+        # A sum of few exponents gives each code its largest probability.
+        rows += [(near_thresholds(rng, n, each), np.zeros(n, dtype=bool), index)
+                 for index, each in enumerate(bench.sets)
+                 for n in (2, 2, 3, 3, 5, P.max_length, P.max_length) if n <= P.max_length]
         words = sum(P.row_cycles(len(x)) for x, _, _ in rows)
         outputs = await bench.run(rows, limit=2 * words + len(rows) * LATENCY + 200)
         for (x, mask, chosen), payloads in zip(rows, outputs, strict=True):

@@ -15,7 +15,10 @@ P = SoftmaxParameters.from_dict(SETTINGS["parameters"])
 
 
 def cases(rng, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of maxima of every magnitude, and magnitudes far from them, near them and equal."""
+    """Codes of maxima of every magnitude, and magnitudes far from them, near them and equal.
+
+    Some have a few bits only, so that the difference is a number of the format.
+    """
     fmt = P.x_format
     sign = rng.integers(0, 2, count) << fmt.bits - 1
     codes = np.where(rng.random(count) < 0.5, rng.integers(0, fmt.infinity, count),
@@ -25,7 +28,10 @@ def cases(rng, count: int) -> tuple[np.ndarray, np.ndarray]:
     own = np.ldexp(np.abs(fmt.decode(codes)), THRESHOLD_POINT)
     near = np.clip(own, 0, top).astype(np.int64) + rng.integers(-2, 3, count)
     any_ = (2.0**rng.uniform(0, THRESHOLD_BITS, count)).astype(np.int64)
-    return codes, np.clip(np.where(rng.random(count) < 0.3, near, any_ - 1), 0, top)
+    drop = rng.integers(0, THRESHOLD_BITS, count)
+    found = np.choose(rng.choice(3, count, p=[0.3, 0.4, 0.3]),
+                      [near, any_ - 1, any_ >> drop << drop])
+    return codes, np.clip(found, 0, top)
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")

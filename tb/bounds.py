@@ -58,8 +58,8 @@ def largest(p: ArrayParameters) -> dict[str, int]:
     }
 
 
-def bounds(p: ArrayParameters) -> Iterator[Bound]:
-    """All bounds of a set."""
+def bounds(p: ArrayParameters, passes: int = PASSES) -> Iterator[Bound]:
+    """All bounds of a set, in runs of at most so many passes over the columns."""
     most = largest(p)
     fit = "activations fit in their buffer and weights of several blocks in theirs"
     for name, field in command_layout(p):
@@ -86,10 +86,10 @@ def bounds(p: ArrayParameters) -> Iterator[Bound]:
         for counter, name in (("item", inner), ("line", outer), ("segment", segments)):
             # A count of one thing stays at 0.
             yield Bound(f"{channel}_channel", counter,
-                        min(most[name] - 1, PASSES) if name in most else -1,
+                        min(most[name] - 1, passes) if name in most else -1,
                         "Counters of what a command has, and of passes by the thousand")
     for counter, name in (("beat", "beats"), ("block", "blocks"), ("group_beat", "group_beats"),
                           ("token", "m"), ("result_token", "m")):
         yield Bound("engine", rf"{counter}(_\d+)?", most[name], f"Counts of a command: {fit}")
     for counter in ("pass_", "scale_pass", "result_pass", "(first_)?feature"):
-        yield Bound("engine", counter, PASSES, "Passes by the thousand are no simulation's")
+        yield Bound("engine", counter, passes, "Passes by the thousand are no simulation's")

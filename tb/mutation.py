@@ -9,18 +9,22 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from golden.parameters import SETS
+from golden.parameters import SETS, ArrayParameters
 from golden.softmax_parameters import SOFTMAX_SETS
 from hdl.array import Array
 from hdl.axi_lite import AxiLiteRegisters
 from hdl.block import Block
+from hdl.channel import COUNT
+from hdl.counter import Counter
 from hdl.export import verilog
 from hdl.gemm import Gemm
 from hdl.softmax.core import Softmax
+from hdl.softmax.division import Division
 from hdl.softmax.thresholds import Threshold
 from hdl.tile import Tile
-from synth.mutation import SELECTOR, Mutant, equivalent, mutants, with_mutants
+from synth.mutation import SELECTOR, Mutant, Never, equivalent, mutants, with_mutants
 from tb import packed, runner
+from tb.bounds import bounds
 from tb.column import Column
 from tb.packed import Packed
 from tb.registers import TABLES
@@ -52,52 +56,63 @@ class Target:
         What the block is called.
     block : callable
         Gives the :class:`hdl.block.Block` that is the top module of the simulation.
-    bench : str
-        Module of :mod:`tb`.
     modules : tuple of str
         Names of the modules that are changed, without ``mixpe_<set>_``; empty for the array itself.
-    settings : tuple of dict
-        Settings of the bench: first those of a short run, which finds most mutants, last those of
-        the tests. A packed block adds its inputs.
+    runs : tuple of (str, dict)
+        Benches, modules of :mod:`tb`, with their settings: first a short run, which finds most
+        mutants, then those of the tests. A packed block adds its inputs.
+    bounded : ArrayParameters, optional
+        Set of an engine, whose counts have bounds.
     """
 
     name: str
     block: Callable[[], Block]
-    bench: str
     modules: tuple[str, ...]
-    settings: tuple[dict, ...]
+    runs: tuple[tuple[str, dict], ...]
+    bounded: ArrayParameters | None = None
 
 
 def _targets() -> list[Target]:
     tiny, attention = SETS["tiny"], SOFTMAX_SETS["attention_tiny"]
-    of_tiny = {"parameters": tiny.to_dict()}
+    # In a proof the words of a memory are flip-flops.
+    shallow = tiny.replace(name="shallow", x_depth=64, w_depth=32)
+    of_tiny, of_shallow, of_attention = ({"parameters": each.to_dict()}
+                                       for each in (tiny, shallow, attention))
     group, rows, columns = tiny.group, tiny.rows, tiny.columns
     shapes = [(1, group, 1), (rows, group, columns), (rows + 1, 2 * group, columns),
               (rows, 3 * group, columns + 1), (2 * rows - 1, group, 2 * columns - 1)]
     return [
-        Target("dequantiser", partial(_column, tiny), "bench_dequantiser",
+        Target("dequantiser", partial(_column, tiny),
                ("dequantiser", "correction", "product", "accumulators"),
-               tuple(of_tiny | {"count": count} for count in (2_000, 50_000))),
-        Target("tile", partial(Tile, tiny), "bench_tile", ("tile", "pe"),
-               tuple(of_tiny | {"groups": groups} for groups in (1 << 8, 1 << 12))),
-        Target("array-control", partial(Array, tiny), "bench_array",
-               ("", "band", "foot", "output"),
-               (of_tiny | {"shapes": shapes[2:3], "lengths": [0], "resets": 2},
-                of_tiny | {"shapes": shapes, "lengths": [0, 1024]})),
-        Target("softmax", partial(Softmax, attention), "bench_softmax",
-               ("softmax_core", "keys_buffer", "words_buffer", "maximum", "coder", "exponent_sum",
-                "division"),
-               tuple({"parameters": attention.to_dict(), "rounds": count, "resets": count}
+               tuple(("bench_dequantiser", of_tiny | {"count": count})
+                     for count in (2_000, 50_000))),
+        Target("tile", partial(Tile, tiny), ("tile", "pe"),
+               tuple(("bench_tile", of_tiny | {"groups": groups}) for groups in (1 << 8, 1 << 12))),
+        Target("array-control", partial(Array, tiny), ("", "band", "foot", "output"),
+               (("bench_array", of_tiny | {"shapes": shapes[2:3], "lengths": [0], "resets": 2}),
+                ("bench_array", of_tiny | {"shapes": shapes, "lengths": [0, 1024]}))),
+        Target("softmax", partial(Softmax, attention),
+               ("softmax_core", "keys_buffer", "words_buffer", "maximum", "coder",
+                "exponent_sum"),
+               tuple(("bench_softmax", of_attention | {"rounds": count, "resets": count})
                      for count in (1, 4))),
-        Target("softmax-threshold", partial(Threshold, attention), "bench_threshold",
-               ("threshold",), ({"parameters": attention.to_dict(), "count": 3_000},)),
-        Target("axi-front", partial(Gemm, tiny), "bench_gemm",
-               ("gemm", "counter_32", "engine", "admission", "x_channel", "w_channel", "s_channel",
+        Target("softmax-threshold", partial(Threshold, attention), ("threshold",),
+               (("bench_threshold", of_attention | {"count": 3_000}),)),
+        Target("softmax-division", partial(Division, attention), ("division",),
+               tuple(("bench_division", of_attention | {"count": count})
+                     for count in (200, 3_000))),
+        Target("axi-front", partial(Gemm, shallow),
+               ("gemm", "engine", "admission", "x_channel", "w_channel", "s_channel",
                 "sx_channel"),
-               (of_tiny | {"count": 2, "limit": 30, "products": 10**4, "resets": 1},
-                of_tiny | {"count": 6, "limit": 200, "products": 10**6, "resets": 4})),
-        Target("register-bank", partial(AxiLiteRegisters, tiny, TABLES["gemm"]), "bench_registers",
-               ("registers",), ({"table": "gemm"},)),
+               (("bench_gemm", of_shallow | {"count": 2, "limit": 30, "products": 10**4,
+                                             "resets": 1}),
+                ("bench_gemm_crosses", of_shallow | {"rounds": 4}),
+                ("bench_gemm", of_shallow | {"count": 6, "limit": 200, "products": 10**5,
+                                             "resets": 4})), bounded=shallow),
+        Target("counter", partial(Counter, tiny, 4), ("counter_4",),
+               (("bench_counter", {"width": 4}),)),
+        Target("register-bank", partial(AxiLiteRegisters, tiny, TABLES["gemm"]), ("registers",),
+               (("bench_registers", of_tiny | {"table": "gemm"}),)),
     ]
 
 
@@ -124,10 +139,10 @@ class Trial:
         Of the bench.
     folder : Path
         Result of :func:`tb.runner.build`.
-    settings : tuple of dict
-        Settings of the bench, the target's and what its block adds.
+    runs : tuple of (str, dict)
+        Those of the target, with what its block adds to the settings.
     limits : tuple of int
-        CPU seconds that a mutant's run may take with each of these.
+        CPU seconds that a mutant may take for each of these.
     """
 
     target: Target
@@ -137,7 +152,7 @@ class Trial:
     mutants: list[Mutant]
     seed: int
     folder: Path
-    settings: tuple[dict, ...]
+    runs: tuple[tuple[str, dict], ...]
     limits: tuple[int, ...] = ()
 
     @property
@@ -146,7 +161,7 @@ class Trial:
         return sha256(self.text.encode()).hexdigest()
 
     def control(self) -> list[float]:
-        """Run the bench without a mutant; return its CPU seconds with each of the settings.
+        """Run the benches without a mutant; return the CPU seconds of each run.
 
         Raises
         ------
@@ -154,10 +169,10 @@ class Trial:
             If it fails.
         """
         seconds = []
-        for settings in self.settings:
+        for run in self.runs:
             before = os.times()
             try:
-                self._run(0, settings)
+                self._run(0, *run)
             except SimulationError as error:
                 raise ControlError(f"Block {self.target.name} must pass its bench without a "
                                    f"mutant: {error}") from None
@@ -175,18 +190,29 @@ class Trial:
             ``failed`` or ``time`` if the bench finds it, by a test that fails or by one that takes
             too long; ``equivalent`` if it is proved to change nothing; otherwise ``survived``.
         """
-        for settings, seconds in zip(self.settings, self.limits, strict=True):
+        for run, seconds in zip(self.runs, self.limits, strict=True):
             try:
-                self._run(number, settings, seconds)
+                self._run(number, *run, seconds=seconds)
             except SimulationTimeout:
                 return "time"
             except SimulationError:
                 return "failed"
         mutant = self.mutants[number - 1]
-        return "equivalent" if equivalent(self.text, self.top, mutant, _PROOF) else "survived"
+        same = equivalent(self.text, self.top, mutant, _PROOF, self._never(mutant.module))
+        return "equivalent" if same else "survived"
 
-    def _run(self, number: int, settings: dict, seconds: int | None = None) -> None:
-        runner.run(self.folder, self.top, f"tb.{self.target.bench}", seed=self.seed,
+    def _never(self, module: str) -> list[Never]:
+        """Bits above the bounds of an engine's counts, however long it runs."""
+        if self.target.bounded is None:
+            return []
+        short = module.removeprefix(f"mixpe_{self.set_name}_")
+        return [Never(each.name, *each.bits)
+                for each in bounds(self.target.bounded, (1 << COUNT.width) - 1)
+                if each.largest >= 0 and each.bits[0] <= each.bits[1]
+                and re.fullmatch(each.module, short)]
+
+    def _run(self, number: int, bench: str, settings: dict, seconds: int | None = None) -> None:
+        runner.run(self.folder, self.top, f"tb.{bench}", seed=self.seed,
                    plusargs=(f"+{SELECTOR}={number}",), seconds=seconds, **settings)
 
 
@@ -204,8 +230,8 @@ def prepare(target: Target, count: int, seed: int) -> Trial:
     chosen = mutants(text, block.module, modules, count, seed)
     folder = runner.build(with_mutants(text, block.module, chosen), block.module)
     inputs = packed.settings(block)
-    settings = tuple(each | inputs for each in target.settings)
-    trial = Trial(target, name, block.module, text, chosen, seed, folder, settings)
+    runs = tuple((bench, settings | inputs) for bench, settings in target.runs)
+    trial = Trial(target, name, block.module, text, chosen, seed, folder, runs)
     limits = tuple(round(_SLOWER * each + _MORE) for each in trial.control())
     return Trial(**vars(trial) | {"limits": limits})
 

@@ -7,13 +7,11 @@ from hdl.array import Array
 from hdl.export import verilog
 from tb.runner import simulate
 
-#: Large, or what tb.test_matrix has too in smaller arrays.
-LONG = ("edge", "dense", "fpga", "paper", "mixed", "shift", "w4a16", "w4a16_aligned", "mxfp4",
-        "nvfp4")
+#: Run by default: the smallest, and those whose control differs most from each other.
+QUICK = ("tiny", "one", "int4_bf16", "full", "wide")
 
 PARAMETERS = [
-    *(pytest.param(p, marks=pytest.mark.full) if name in LONG else p
-      for name, p in SETS.items()),
+    *SETS.values(),
     # One element; every index has a single value.
     ArrayParameters(name="one", mac="shift_add", lanes=1, tile_rows=1, tile_columns=1, group=4),
     # No zero points, thus no row sums; a row of outputs takes two beats of three.
@@ -40,7 +38,9 @@ def shapes(p: ArrayParameters) -> list[tuple[int, int, int]]:
             (p.rows, 3 * p.group, p.columns + 1), (2 * p.rows - 1, p.group, 2 * p.columns - 1)]
 
 
-@pytest.mark.parametrize("parameters", PARAMETERS, ids=lambda parameters: parameters.name)
+@pytest.mark.parametrize("parameters", [
+    pytest.param(each, marks=[pytest.mark.full] * (each.name not in QUICK))
+    for each in PARAMETERS], ids=lambda parameters: parameters.name)
 def test_array(parameters):
     array = Array(parameters)
     simulate(verilog(array), array.module, "tb.bench_array", parameters=parameters.to_dict(),

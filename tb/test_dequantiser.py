@@ -60,13 +60,13 @@ def check(parameters, count):
 
 @pytest.mark.parametrize("parameters", SETS, ids=lambda parameters: parameters.name)
 def test_dequantiser(parameters):
-    check(parameters, 20_000)
+    check(parameters, 6_000)
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_dequantiser_of_formats(name):
     (parameters,) = [each for each in FORMATS if each.name == name]
-    check(parameters, 5_000)
+    check(parameters, 3_000)
 
 
 @pytest.mark.full

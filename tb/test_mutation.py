@@ -12,7 +12,7 @@ from golden.parameters import SETS
 from hdl.counter import Counter
 from hdl.export import verilog
 from scripts import mixpe, mutate
-from synth.mutation import Mutant, equivalent, mutants, with_mutants
+from synth.mutation import Mutant, Never, equivalent, mutants, with_mutants
 from tb import runner
 from tb.mutation import SURVIVORS, TARGETS, ControlError, Target, Trial, prepare, reasons
 from tb.runner import SimulationTimeout
@@ -23,8 +23,8 @@ TINY = SETS["tiny"]
 pytestmark = pytest.mark.xdist_group("mutation")
 
 #: A counter of four bits.
-COUNTER = Target("counter", partial(Counter, TINY, 4), "bench_counter", ("counter_4",),
-                 ({"width": 4},))
+COUNTER = Target("counter", partial(Counter, TINY, 4), ("counter_4",),
+                 (("bench_counter", {"width": 4}),))
 
 #: Its mutants; one number for all tests, which then share what is compiled.
 COUNT = 6
@@ -52,7 +52,24 @@ endmodule
 """
 
 
-#: What makes its other register.
+#: A counter.
+UP = """\
+module top(clk, step, y);
+  input clk;
+  wire clk;
+  input step;
+  wire step;
+  output [3:0] y;
+  wire [3:0] y;
+  reg [3:0] count;
+  wire [3:0] next;
+  assign next = count + step;
+  always @(posedge clk) count <= next;
+  assign y = ~ count;
+endmodule
+"""
+
+#: What makes the other register of :data:`REDUNDANT`.
 REGISTER = "always @(posedge clk) z <= a ^ b;"
 
 
@@ -107,6 +124,25 @@ def test_equivalence(mode, source, port, same):
     assert equivalent(REDUNDANT, "top", change(mode, source, port), 10) == same
 
 
+@pytest.mark.parametrize(("name", "same"), [("a", True), ("b", False), ("z", False)])
+def test_equivalence_where_an_input_is_never_1(name, same):
+    mutant = change("const0", "a | both", "A")  # y = a & b
+    assert equivalent(REDUNDANT, "top", mutant, 10, [Never(name, 0, 0)]) == same
+
+
+@pytest.mark.parametrize(("never", "same"), [
+    ([], False),
+    ([Never("count", 2, 2)], False),
+    ([Never("y", 3, 3)], False),
+    ([Never("count", 3, 3)], True),
+    ([Never(r"co\w+", 1, 3)], True),
+])
+def test_equivalence_where_a_register_is_never_1(never, same):
+    mutant = next(each for each in mutants(UP, "top", ["top"], 1000, 1)
+                  if each.key == "top: ~ count: A[3] const0")
+    assert equivalent(UP, "top", mutant, 10, never) == same
+
+
 def test_proof_that_takes_too_long_proves_nothing():
     text = """\
 module top(a, b, y);
@@ -138,7 +174,7 @@ def test_bench_finds_the_mutants_of_a_counter(trial):
 
 
 def test_bench_that_checks_nothing_leaves_survivors(trial):
-    weak = replace(trial, target=replace(COUNTER, bench="bench_nothing"))
+    weak = replace(trial, runs=(("bench_nothing", {}),))
     outcomes = {weak.outcome(number) for number in (1, 2)}
     assert "survived" in outcomes
     assert outcomes <= {"survived", "equivalent"}
@@ -162,7 +198,7 @@ def test_only_the_selector_is_added(trial):
 
 
 def test_control_that_fails():
-    wrong = replace(COUNTER, settings=({"width": 3},))
+    wrong = replace(COUNTER, runs=(("bench_counter", {"width": 3}),))
     with pytest.raises(ControlError, match=r"^Block counter must pass its bench without a "):
         prepare(wrong, COUNT, 1)
 
@@ -185,7 +221,7 @@ def test_blocks_are_the_targets():
 
 
 def test_failing_control_is_one_line(monkeypatch, capfd, tmp_path):
-    wrong = replace(COUNTER, settings=({"width": 3},))
+    wrong = replace(COUNTER, runs=(("bench_counter", {"width": 3}),))
     monkeypatch.setitem(mutate.TARGETS, "tile", wrong)
     monkeypatch.delenv("PYTEST_CURRENT_TEST")  # with which cocotb says more
     with pytest.raises(SystemExit) as end:
@@ -214,7 +250,7 @@ def test_numbers_of_a_report(trial):
 
 def test_command(monkeypatch, capfd, tmp_path):
     """A report, a page, and a status that says whether enough was found."""
-    weak = replace(COUNTER, bench="bench_nothing")
+    weak = replace(COUNTER, runs=(("bench_nothing", {}),))
     page = tmp_path / "page.md"
     page.write_text("# Mutants\n<!-- mutate: begin -->\nold\n<!-- mutate: end -->\n")
     monkeypatch.setitem(mutate.TARGETS, "tile", weak)

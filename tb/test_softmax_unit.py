@@ -5,6 +5,7 @@ import pytest
 from golden.softmax_parameters import SOFTMAX_SETS, BaselineParameters
 from hdl.export import verilog
 from hdl.softmax.core import Softmax
+from hdl.softmax.division import Division
 from hdl.softmax.exact import ExactSoftmax
 from hdl.softmax.exponent import LATENCY, Exponent
 from hdl.softmax.quotient import Quotient, quotient_stages
@@ -72,6 +73,13 @@ def test_thresholds(parameters):
     block = Threshold(parameters)
     simulate(verilog(block), block.module, "tb.bench_threshold", parameters=parameters.to_dict(),
              count=3000)
+
+
+@pytest.mark.parametrize("parameters", UNITS[:2], ids=lambda parameters: parameters.name)
+def test_division(parameters):
+    block = Division(parameters)
+    simulate(verilog(block), block.module, "tb.bench_division", parameters=parameters.to_dict(),
+             count=2000, latency=block.cycles * block.rounds + 1)
 
 
 RIVALS = [

@@ -59,7 +59,7 @@ def check(parameters, **settings):
 
 @pytest.mark.parametrize("parameters", TILES, ids=lambda parameters: parameters.name)
 def test_tile(parameters):
-    check(parameters, groups=1 << 10)
+    check(parameters, groups=1 << 8)
 
 
 @pytest.mark.full
