@@ -312,6 +312,19 @@ async def counters(dut):
     await bench.idle()
 
 
+@cocotb.test(timeout_time=200, timeout_unit="ms", skip="features" not in SETTINGS)
+async def many_features(dut):
+    """So many output features that counts of passes reach their higher bits."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    n = SETTINGS["features"]
+    for wide in sorted({0, n // 2 * P.wide}):
+        await compare(bench, rng, 1, int(rng.integers(1, P.lanes + 1)), n, wide=wide)
+    await bench.idle()
+    assert await bench.read("ERROR") == 0
+
+
 @cocotb.test(timeout_time=200, timeout_unit="ms", skip="steady" not in SETTINGS)
 @cocotb.parametrize(decode=[False, True])
 async def steady_rate(dut, decode):

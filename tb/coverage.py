@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 __all__ = ["KINDS", "Point", "Counts", "read", "merged", "modules", "same_lines", "moved"]
@@ -137,6 +138,7 @@ def moved(counts: Counts, lines: dict[int, int], text: str) -> Counts:
     return found
 
 
+@lru_cache(64)
 def _by_meaning(text: str) -> dict[tuple[str, int], list[int]]:
     """Lines by their statement, in which unnamed wires have names made of what drives them."""
     statements = list(_statements(text.splitlines()))
