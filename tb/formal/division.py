@@ -42,6 +42,52 @@ class Step(Harness):
         self.claim(m, (rest != total) | (self.left == total))
 
 
+class Quotients(Harness):
+    """The softmax unit's division, from the sum and exponents to the probabilities."""
+
+    def __init__(self, module, p):
+        super().__init__(module.Division(p))
+
+    def state(self, m):
+        p, fmt = self.parameters, self.parameters.y_format
+        self.constant(m, self.sum, "sum")
+        self.constant(m, self.exponents, "exponents")
+        self.assume(m, self.start == ~self.follows)
+        self.assume(m, ~self.taken)
+        one = 1 << p.exp_bits
+        self.assume(m, (self.sum >= one) & (self.sum <= p.max_length << p.exp_bits))
+        for k in range(p.levels):
+            last = k == p.levels - 1
+            exponent = C(one) if last else self.exponents[k]
+            # An element of another code than the highest comes with one of the highest.
+            there = C(1) if last else (exponent <= one) & (exponent + one <= self.sum)
+            value, up, down, top = self._number(m, k, fmt)
+            # Four times both sides, so that halves of a step are integers.
+            exact = exponent << 2 + (fmt.point if fmt.is_integer else 24)
+            above, below = self.sum * ((value << 2) + up), self.sum * ((value << 2) - down)
+            even = ~self.probabilities[k][0]
+            right = ((top | (exact < above) | ((exact == above) & even))
+                     & ((exact > below) | ((exact == below) & even)))
+            self.claim(m, ~(self.valid & there) | right)
+        finished, cycles = Signal(), Signal(8)
+        m.d.sync += [finished.eq(finished | self.valid), cycles.eq(Mux(cycles.all(), cycles,
+                                                                       cycles + 1))]
+        self.claim(m, (cycles <= self.dut.cycles * self.dut.rounds) | finished | self.valid)
+
+    def _number(self, m, k, fmt):
+        """A probability in least steps, twice its distances from halfway, whether it saturates."""
+        code = self.probabilities[k]
+        if fmt.is_integer:
+            return code, C(2), C(2), code == fmt.high
+        field, man = code[fmt.man_bits:-1], code[:fmt.man_bits]
+        normal, power = field.any(), Mux(field.any(), field - 1, 0)[:4]
+        value = Cat(man, normal) << power
+        up    = C(2) << power
+        # Below a power of two the numbers are twice as dense.
+        down  = Mux(normal & (man == 0) & (field > 1), up >> 1, up)
+        return value, up, down, C(0)
+
+
 class ExactStep(Harness):
     """A digit of the exact unit's quotients, at every place."""
 
@@ -137,6 +183,22 @@ PROPERTIES = [
         cases=dict(SOFTMAX_SETS), build=Step, method="combinational",
         broken=(Broken("fits & ~beyond", "fits", "attention"),
                 Broken("Mux(digit, difference, twice)", "Mux(digit, twice, difference)"))),
+    Property(
+        name="softmax-division", family="dividers", module="hdl.softmax.division",
+        claim="The probability of every code that a row can have is its exponent divided by the "
+              "sum, rounded to the nearest, ties to even, saturated in integers, and is there "
+              "after a step for each cycle of each round, for all exponents and sums of a small "
+              "width.",
+        cases={
+            "uint8": _small(max_length=32),  # halfway are quotients by 512
+            "uint8, all in a cycle": _small(max_length=4, least_length=1),
+            "u16": _small(max_length=4, y="u16"),
+            "fp16": _small(max_length=4, y="fp16"),
+        },
+        build=Quotients, method="bounded", depth=6,
+        broken=(Broken("up = word[2:] + round_even(word, 2)", "up = word[2:] + word[1]"),
+                Broken("first.eq(one)", "first.eq(0)"),
+                Broken("(drop - 2 << fmt.man_bits)", "(drop - 3 << fmt.man_bits)", "fp16"))),
     Property(
         name="exact-division-step", family="dividers", module="hdl.softmax.quotient",
         claim="Each digit q of an exact quotient and what is left after it satisfy q·A + rest = "
