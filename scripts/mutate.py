@@ -135,7 +135,7 @@ def result_of(trial: Trial, outcomes: dict[int, str],
                  if outcome == "survived"]
     different = len(found) - equivalent
     return {
-        "block": trial.target.name, "set": trial.set_name, "module": trial.top,
+        "block": trial.target.name, "set": trial.parameters.name, "module": trial.top,
         "mutated_modules": list(trial.target.modules),
         "benches": sorted({bench for bench, _ in trial.runs}),
         "verilog_sha256": trial.digest, "mutants": len(found), "equivalent": equivalent,

@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from golden.parameters import SETS, ArrayParameters
+from golden.sets import Parameters
 from golden.softmax_parameters import SOFTMAX_SETS
 from hdl.array import Array
 from hdl.axi_lite import AxiLiteRegisters
@@ -61,15 +62,12 @@ class Target:
     runs : tuple of (str, dict)
         Benches, modules of :mod:`tb`, with their settings: first a short run, which finds most
         mutants, then those of the tests. A packed block adds its inputs.
-    bounded : ArrayParameters, optional
-        Set of an engine, whose counts have bounds.
     """
 
     name: str
     block: Callable[[], Block]
     modules: tuple[str, ...]
     runs: tuple[tuple[str, dict], ...]
-    bounded: ArrayParameters | None = None
 
 
 def _targets() -> list[Target]:
@@ -108,8 +106,7 @@ def _targets() -> list[Target]:
                                              "resets": 1}),
                 ("bench_gemm_crosses", of_shallow | {"rounds": 4}),
                 ("bench_gemm", of_shallow | {"count": 6, "limit": 200, "products": 10**5,
-                                             "resets": 4, "features": 20_000})),
-               bounded=shallow),
+                                             "resets": 4, "features": 20_000}))),
         Target("counter", partial(Counter, tiny, 4), ("counter_4",),
                (("bench_counter", {"width": 4}),)),
         Target("register-bank", partial(AxiLiteRegisters, tiny, TABLES["gemm"]), ("registers",),
@@ -133,8 +130,10 @@ class Trial:
     Parameters
     ----------
     target : Target
-    set_name, top, text : str
-        Parameter set, top module, and the Verilog without mutants.
+    parameters : Parameters
+        Set of the block.
+    top, text : str
+        Top module, and the Verilog without mutants.
     mutants : list of Mutant
     seed : int
         Of the bench.
@@ -147,7 +146,7 @@ class Trial:
     """
 
     target: Target
-    set_name: str
+    parameters: Parameters
     top: str
     text: str
     mutants: list[Mutant]
@@ -204,11 +203,11 @@ class Trial:
 
     def _never(self, module: str) -> list[Never]:
         """Bits above the bounds of an engine's counts, however long it runs."""
-        if self.target.bounded is None:
+        if not isinstance(self.parameters, ArrayParameters):
             return []
-        short = module.removeprefix(f"mixpe_{self.set_name}_")
+        short = module.removeprefix(f"mixpe_{self.parameters.name}_")
         return [Never(each.name, *each.bits)
-                for each in bounds(self.target.bounded, (1 << COUNT.width) - 1)
+                for each in bounds(self.parameters, (1 << COUNT.width) - 1)
                 if each.largest >= 0 and each.bits[0] <= each.bits[1]
                 and re.fullmatch(each.module, short)]
 
@@ -232,7 +231,7 @@ def prepare(target: Target, count: int, seed: int) -> Trial:
     folder = runner.build(with_mutants(text, block.module, chosen), block.module)
     inputs = packed.settings(block)
     runs = tuple((bench, settings | inputs) for bench, settings in target.runs)
-    trial = Trial(target, name, block.module, text, chosen, seed, folder, runs)
+    trial = Trial(target, block.parameters, block.module, text, chosen, seed, folder, runs)
     limits = tuple(round(_SLOWER * each + _MORE) for each in trial.control())
     return Trial(**vars(trial) | {"limits": limits})
 
