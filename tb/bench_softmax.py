@@ -49,6 +49,13 @@ def any_constants(rng) -> list[Constants]:
     return found
 
 
+def any_nan(rng) -> int:
+    """Code of a NaN with any sign and payload."""
+    fmt = P.x_format
+    payload = rng.integers(1, 1 << fmt.man_bits)
+    return int(fmt.infinity | payload | rng.integers(2) << fmt.bits - 1)
+
+
 def any_row(rng, n: int, kind: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Codes of logits of some kind, and mask bits."""
     fmt, kind = P.x_format, rng.integers(0, 9) if kind is None else kind
@@ -67,7 +74,7 @@ def any_row(rng, n: int, kind: int | None = None) -> tuple[np.ndarray, np.ndarra
     elif kind == 6:
         x = np.where(rng.random(n) < 0.3, fmt.infinity | 1 << fmt.bits - 1, x)
     elif kind == 7:
-        x[rng.integers(n)] = rng.choice([fmt.infinity, fmt.nan, fmt.nan | 1 << fmt.bits - 1])
+        x[rng.integers(n)] = rng.choice([fmt.infinity, any_nan(rng), any_nan(rng)])
         mask = rng.random(n) < 0.2
     elif kind == 8:
         x = rng.choice([0, 1 << fmt.bits - 1, 1, 1 | 1 << fmt.bits - 1], n)
@@ -84,6 +91,38 @@ def near_thresholds(rng, n: int, chosen: Constants) -> np.ndarray:
     # The code of zero has no number on the other side of it.
     return rng.permutation(np.clip(codes & (1 << fmt.bits - 1) - 1, 3, fmt.infinity - 4)
                            + rng.integers(-3, 4, n) | codes & 1 << fmt.bits - 1)
+
+
+def of_one_code(rng, k: int, chosen: Constants) -> np.ndarray:
+    """Codes of logits that have code k but for the maximum, as many as are counted at a time."""
+    bounds = [2 * chosen.thresholds[0] + 2, *chosen.thresholds, 0]
+    below = np.full(min((2 * P.block_words - 1) * P.width, P.max_length),
+                    bounds[k] + bounds[k + 1] >> 1, dtype=np.float64)
+    below[rng.integers(len(below))] = 0
+    return P.x_format.encode(-np.ldexp(below, -THRESHOLD_POINT))
+
+
+def with_negative_nan(rng, place: int) -> np.ndarray:
+    """Codes of a word of numbers, but for a NaN with a sign, which no maximum shows."""
+    fmt = P.x_format
+    x = fmt.encode(rng.normal(size=P.width))
+    x[place] = any_nan(rng) | 1 << fmt.bits - 1
+    return x
+
+
+def any_rows(rng, sets: list[Constants]) -> list[tuple[np.ndarray, np.ndarray, int]]:
+    """Rows of every kind and length for a unit with these constants: codes, mask, set."""
+    any_set = int(rng.integers(P.sets))
+    rows = [(*any_row(rng, n), int(rng.integers(P.sets))) for n in lengths(rng)]
+    # The longest constant row may have quotients halfway between two outputs.
+    rows.append((*any_row(rng, P.max_length, kind=1), 0))
+    # A sum of few exponents gives each code its largest probability.
+    bare = [(near_thresholds(rng, n, each), index) for index, each in enumerate(sets)
+            for n in (2, 2, 3, 3, 5, P.max_length, P.max_length) if n <= P.max_length]
+    if sets:
+        bare += [(of_one_code(rng, k, sets[any_set]), any_set) for k in range(P.levels)]
+    bare += [(with_negative_nan(rng, place), any_set) for place in range(P.width)]
+    return rows + [(x, np.zeros(len(x), dtype=bool), index) for x, index in bare]
 
 
 def lengths(rng) -> list[int]:
@@ -107,13 +146,7 @@ async def compare(bench, rng, *, rounds: int = 1, codes: bool = False):
     for index in range(rounds):
         if index:
             bench.set_constants(any_constants(rng))
-        rows = [(*any_row(rng, n), int(rng.integers(P.sets))) for n in lengths(rng)]
-        # The longest constant row may have quotients halfway between two outputs.
-        rows.append((*any_row(rng, P.max_length, kind=1), 0))
-        # A sum of few exponents gives each code its largest probability.
-        rows += [(near_thresholds(rng, n, each), np.zeros(n, dtype=bool), index)
-                 for index, each in enumerate(bench.sets)
-                 for n in (2, 2, 3, 3, 5, P.max_length, P.max_length) if n <= P.max_length]
+        rows = any_rows(rng, bench.sets)
         words = sum(P.row_cycles(len(x)) for x, _, _ in rows)
         outputs = await bench.run(rows, limit=2 * words + len(rows) * LATENCY + 200)
         for (x, mask, chosen), payloads in zip(rows, outputs, strict=True):

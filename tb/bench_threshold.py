@@ -15,9 +15,9 @@ P = SoftmaxParameters.from_dict(SETTINGS["parameters"])
 
 
 def cases(rng, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of maxima of every magnitude, and magnitudes far from them, near them and equal.
+    """Codes of maxima of every magnitude, and magnitudes of some, near them and equal.
 
-    Some have a few bits only, so that the difference is a number of the format.
+    Some differences are numbers of the format.
     """
     fmt = P.x_format
     sign = rng.integers(0, 2, count) << fmt.bits - 1
@@ -28,9 +28,11 @@ def cases(rng, count: int) -> tuple[np.ndarray, np.ndarray]:
     own = np.ldexp(np.abs(fmt.decode(codes)), THRESHOLD_POINT)
     near = np.clip(own, 0, top).astype(np.int64) + rng.integers(-2, 3, count)
     any_ = (2.0**rng.uniform(0, THRESHOLD_BITS, count)).astype(np.int64)
-    drop = rng.integers(0, THRESHOLD_BITS, count)
-    found = np.choose(rng.choice(3, count, p=[0.3, 0.4, 0.3]),
-                      [near, any_ - 1, any_ >> drop << drop])
+    maximum, limit = fmt.decode(codes), fmt.decode([fmt.max_finite])
+    number = fmt.decode(fmt.encode(np.clip(maximum - np.ldexp(any_, -THRESHOLD_POINT),
+                                           -limit, limit)))
+    exact = np.ldexp(maximum - number, THRESHOLD_POINT).astype(np.int64)
+    found = np.choose(rng.choice(3, count, p=[0.3, 0.4, 0.3]), [near, any_ - 1, exact])
     return codes, np.clip(found, 0, top)
 
 
