@@ -35,7 +35,7 @@ _MODES = ("inv", "const0", "const1", "cnot0", "cnot1")
 
 @dataclass(frozen=True)
 class Never:
-    """Bits of a register or an input that are never 1.
+    """Bits of a register or an input that are never 1, whatever comes from a reset on.
 
     Parameters
     ----------
@@ -204,7 +204,8 @@ def equivalent(text: str, top: str, mutant: Mutant, seconds: float,
     seconds : float
         Time for the proof; without one the mutant counts as different.
     never : collection of Never
-        What is known of the module's registers and inputs.
+        What is known of the module's registers and inputs. The original keeps to it, so that a
+        mutant is equivalent if it holds such a bit at 0.
     """
     module = mutant.module
     # Registers and blocks become ports in the netlist with the mutant, so that both sides name
@@ -228,12 +229,12 @@ connect -set {SELECTOR} 1'0
 cd gate
 connect -set {SELECTOR} 1'1
 cd ..
-miter -equiv -flatten gold gate miter
+miter -equiv -flatten -make_outputs gold gate miter
 hierarchy -top miter
 opt_expr
 opt_merge
 opt_clean
-select -write inputs miter/i:*
+select -write ports miter/i:in_* miter/o:gold_*_everted_d
 write_rtlil miter.il
 """
     with tempfile.TemporaryDirectory() as directory:
@@ -241,7 +242,7 @@ write_rtlil miter.il
         (path / "design.v").write_text(text)
         try:
             yosys.run(script, directory=path, limit=10 * seconds)
-            known = _zeros((path / "inputs").read_text().split(), never)
+            known = _zeros((path / "ports").read_text().split(), never)
             log = yosys.run(f"read_rtlil miter.il\nsat -seq 1 -prove trigger 0 {known} "
                             f"-timeout {max(1, round(seconds))} miter", directory=path,
                             limit=10 * seconds)
@@ -250,12 +251,16 @@ write_rtlil miter.il
     return "SAT proof finished - no model found: SUCCESS!" in log
 
 
-def _zeros(inputs: list[str], never: Collection[Never]) -> str:
-    """Options of `sat` for inputs of the miter, of which a register's are named bit by bit."""
+def _zeros(ports: list[str], never: Collection[Never]) -> str:
+    """Options of `sat` for ports of the miter, of which a register's are named bit by bit.
+
+    They are the inputs of both modules, what registers hold, and what the original's hold next.
+    """
     options = []
-    for name in inputs:
+    for name in ports:
         wire = name.removeprefix("miter/")
-        signal, bit = re.fullmatch(r"in_(.*?)(?:\[(\d+)\])?(?:_everted_q)?", wire).groups()
+        signal, bit = re.fullmatch(r"(?:in|gold)_(.*?)(?:\[(\d+)\])?(?:_everted_[qd])?",
+                                   wire).groups()
         for each in never:
             if not re.fullmatch(each.name, signal):
                 continue

@@ -1,6 +1,6 @@
 """Cocotb tests of the GEMM engine; run by :mod:`tb.test_engine`."""
 
-from itertools import count
+from itertools import combinations_with_replacement, count
 
 import cocotb
 import numpy as np
@@ -96,15 +96,12 @@ async def reset_in_the_middle(dut, soft):
         layer = EngineStreams(x, weights, P)
         await bench.begin(x, weights, layer)
         await ClockCycles(dut.aclk, cycles)
-        for port in (*bench.sources.values(), bench.y):
-            port.clear()
         if soft:
-            bench.soft_reset = True
-            await bench.write("CONTROL", 2)
+            await bench.restart()
             assert await bench.read("M") == shape[0]
-            bench.soft_reset = False
-            await bench.abandon()
         else:
+            for port in (*bench.sources.values(), bench.y):
+                port.clear()
             await bench.reset()
             assert await bench.read("M") == 0
         await compare(bench, rng, *shape)
@@ -200,6 +197,33 @@ async def late_streams(dut):
             if late == "x" or len(streams.payloads["x"]) < 800:
                 assert stalls[late] > 500, (late, k, stalls)
                 assert max(stalls, key=stalls.get) == late, (late, k, stalls)
+    await bench.idle()
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def first_cause(dut):
+    """Of two streams that are late together the first one's stalls are counted, and no other's."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    ports = bench.sources | {"y": bench.y}
+    x, weights = random_operands(rng, P, P.rows, 2 * P.group, 8 * P.columns)
+    layer = EngineStreams(x, weights, P)
+    settled = 300 + max(map(len, layer.payloads.values()))
+    order = [name for name in ("x", "w", "s", "t", "sx", "y") if name in ports]
+    for late in combinations_with_replacement(order, 2):
+        for name in late:
+            ports[name].pause = True
+        await bench.begin(x, weights, layer)
+        await ClockCycles(dut.aclk, settled)
+        await bench.write("CONTROL", 4)
+        await ClockCycles(dut.aclk, 100)
+        stalls = {name: await bench.read(f"STALL_{name.upper()}") for name in ports}
+        assert stalls.pop(late[0]) > 100, late
+        assert not any(stalls.values()), (late, stalls)
+        for name in late:
+            ports[name].pause = False
+        np.testing.assert_array_equal(await bench.outputs(layer), expected(x, weights))
     await bench.idle()
 
 

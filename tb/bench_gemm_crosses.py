@@ -8,6 +8,7 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles
 
+from golden.stream import EngineStreams
 from hdl.engine import COMMANDS
 from tb.axi_unit import pauses
 from tb.bench_gemm import compare, expected
@@ -15,6 +16,7 @@ from tb.crosses import GEMM, SHARES, Collector
 from tb.engine_aims import Command, aims, command
 from tb.engine_sampler import EngineSampler
 from tb.gemm_driver import GemmDriver
+from tb.random_layer import random_operands
 from tb.settings import SETTINGS, parameters
 
 P = parameters()
@@ -114,13 +116,62 @@ async def largest_shapes(dut):
                 await ClockCycles(dut.aclk, 200)
             assert await bench.read("STATUS") >> 8 == COMMANDS - 1
             assert await bench.read("ERROR") == 0
-            bench.soft_reset = True
-            await bench.write("CONTROL", 2)
-            bench.soft_reset = False
-            await bench.abandon()
+            await bench.restart()
             assert await bench.read("STATUS") == 2
     await compare(bench, rng, P.rows, P.group, P.columns)
     await bench.idle()
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+@cocotb.parametrize(wide=[False, True] if P.wide else [False])
+async def higher_bits_of_features(dut, wide):
+    """A GEMM of 2**bit features goes on behind those that it would have without the bit."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    columns = P.columns // 2 if wide else P.columns
+    x, weights = random_operands(rng, P, 1, P.lanes, 3 * columns, wide=3 * columns * wide)
+    layer = EngineStreams(x, weights, P)
+    for bit in range((3 * columns).bit_length(), 24):
+        n = 1 << bit | columns + 1
+        await bench.write("CONTROL", 4)
+        await bench.start(1, P.lanes, n, wide=n * wide)
+        await bench.offer(layer)
+        await ClockCycles(dut.aclk, 400 + len(layer.payloads["w"]))
+        assert await bench.read("WORDS_Y") == 3 * columns // P.y_lanes, n
+        assert await bench.read("DONE") == 0, n
+        assert await bench.read("STATUS") & 3 == 1, n
+        await bench.restart()
+    await bench.idle()
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def beside_the_largest(dut):
+    """Commands run as ever while another place of the queue has one with the largest numbers."""
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    bench = GemmDriver(dut, P)
+    await bench.reset()
+    m, k = P.x_depth // P.least_beats * P.rows, P.x_depth * P.lanes
+    for before, shape in product(range(COMMANDS), ((m, P.lanes), (1, k))):
+        for _ in range(before):
+            await compare(bench, rng, P.rows, P.group, P.columns)
+        # The last group is short, and so is its last beat.
+        layers = [random_operands(rng, P, P.rows + 1, P.group + 1, P.columns + 1)
+                  for _ in range(COMMANDS - 1)]
+        for x, weights in layers:
+            await bench.start(*x.q.shape, weights.shape[1])
+            await ClockCycles(dut.aclk, 200)
+        await bench.start(*shape, (1 << 24) - 1, wide=((1 << 24) - 1) * P.wide)
+        await ClockCycles(dut.aclk, 200)
+        streams = [EngineStreams(*layer, P) for layer in layers]
+        for each in streams:
+            await bench.offer(each)
+        for each, (x, weights) in zip(streams, layers, strict=True):
+            np.testing.assert_array_equal(await bench.outputs(each), expected(x, weights))
+        assert await bench.read("STATUS") & 3 == 1
+        await bench.restart()
+    await bench.idle()
+    assert await bench.read("ERROR") == 0
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
@@ -129,13 +180,19 @@ async def shapes_that_do_not_fit(dut):
     bench = GemmDriver(dut, P)
     await bench.reset()
     wrong = bench.mask("ERROR", "bad_shape")
-    for size in ((1 << 24) - 1, 0x555555, 0xaaaaaa):
-        for shape in ((size, P.lanes, size), (1, size, size), (size, size, size)):
-            for wide in {0, size}:
-                await bench.start(*shape, wide=wide)
-                await ClockCycles(dut.aclk, 300)
-                assert await bench.read("ERROR") == wrong
-                await bench.write("ERROR", wrong)
+    m, k = P.x_depth // P.least_beats * P.rows, P.x_depth * P.lanes
+    bad = [(shape, wide) for size in ((1 << 24) - 1, 0x555555, 0xaaaaaa)
+           for shape in ((size, P.lanes, size), (1, size, size), (size, size, size))
+           for wide in (0, size)]
+    # Without the highest of their bits these fit.
+    sizes = [1 << bit | 1 for bit in range(24)]
+    bad += [((size, P.lanes, 1), 0) for size in sizes if size > m]
+    bad += [((1, size, 1), 0) for size in sizes if size > k]
+    for shape, wide in bad:
+        await bench.start(*shape, wide=wide)
+        await ClockCycles(dut.aclk, 300)
+        assert await bench.read("ERROR") == wrong, (shape, wide)
+        await bench.write("ERROR", wrong)
     await bench.start(1, P.lanes, 1, group=0xffff & -P.lanes)  # one group, however long
     await ClockCycles(dut.aclk, 300)
     assert await bench.read("ERROR") == 0

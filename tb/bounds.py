@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from golden.parameters import ArrayParameters
 from hdl.admission import command_layout
 from hdl.channel import COUNT
+from hdl.engine import COMMANDS
 
 __all__ = ["Bound", "bounds", "largest"]
 
@@ -66,10 +67,18 @@ def bounds(p: ArrayParameters, passes: int = PASSES) -> Iterator[Bound]:
         if name in most:
             yield Bound("engine", r"\w+_command", most[name], f"Counts of a command: {fit}",
                         field.offset)
+            for slot in range(COMMANDS):
+                yield Bound("engine", "_slots", most[name], f"Counts of a command: {fit}",
+                            slot * command_layout(p).size + field.offset)
             # Where shapes are divided there are others, too large for some of the numbers.
             if name in ("wide", "wide_passes", "padded_beats", "groups", "group_beats"):
                 yield Bound("admission|engine", "o__payload", most[name],
                             f"Counts of a command: {fit}", field.offset)
+            # These are products of numbers that are cut to so many bits.
+            if name in ("x_items", "t_items"):
+                cut = (1 << p.x_depth.bit_length()) - 1
+                yield Bound("admission|engine", "o__payload", cut * cut,
+                            "Products of numbers as long as the buffer's depth", field.offset)
     yield Bound("admission", "remainder", max(p.lanes, p.beats, p.rows, p.columns) - 1,
                 "A remainder is less than its divisor")
     constant = {"1": -1}

@@ -102,12 +102,18 @@ class GemmDriver(UnitRegisters):
         size = len(getattr(self.dut, f"s_axis_{name}_tdata")) // 8
         await self.sources[name].send(b"".join(item.to_bytes(size, "little") for item in items))
 
-    async def abandon(self):
-        """Begin anew after a soft reset, which the drivers do not see."""
-        for port in (*self.sources.values(), self.y):
-            port.assert_reset()
+    async def restart(self):
+        """Discard commands, operands and outputs by a soft reset."""
+        ports = (*self.sources.values(), self.y)
+        for port in ports:
+            port.clear()
+        self.soft_reset = True  # an output may be withdrawn
+        await self.write("CONTROL", 2)
+        for port in ports:
+            port.assert_reset()  # the drivers do not see it
         await ClockCycles(self.dut.aclk, 2)
         self.y.clear()
+        self.soft_reset = False
 
     async def outputs(self, layer: EngineStreams) -> np.ndarray:
         """Codes of a GEMM's outputs, shape (M, N)."""

@@ -106,7 +106,7 @@ def _targets() -> list[Target]:
                                              "resets": 1}),
                 ("bench_gemm_crosses", of_shallow | {"rounds": 4}),
                 ("bench_gemm", of_shallow | {"count": 6, "limit": 200, "products": 10**5,
-                                             "resets": 4, "features": 20_000}))),
+                                             "resets": 4, "features": 20_001}))),
         Target("counter", partial(Counter, tiny, 4), ("counter_4",),
                (("bench_counter", {"width": 4}),)),
         Target("register-bank", partial(AxiLiteRegisters, tiny, TABLES["gemm"]), ("registers",),

@@ -174,8 +174,9 @@ def check_tables_replace_what_is_between_the_markers(report, tmp_path, monkeypat
 
 
 def check_no_report_of_other_designs_is_taken(report, tmp_path, monkeypatch):
-    made = []
-    monkeypatch.setattr(reports, "designs", few)
+    made, two = [], few()[:2]
+    report = report | {"designs": report["designs"][:2]}
+    monkeypatch.setattr(reports, "designs", lambda: two)
     monkeypatch.setattr(bench, "main", lambda *_: made.append(1))
     stale = report | {"designs": [report["designs"][0] | {"verilog_sha256": "0"},
                                   *report["designs"][1:]]}
@@ -188,7 +189,7 @@ def check_no_report_of_other_designs_is_taken(report, tmp_path, monkeypatch):
         assert len(made) == expected
     # Of some designs only these must be as they are now.
     (tmp_path / "bench.json").write_text(json.dumps(stale))
-    assert reports.bench_report(None, tmp_path, 2, [few()[1].name]) == stale
+    assert reports.bench_report(None, tmp_path, 2, [two[1].name]) == stale
 
 
 def test_each_micro_architecture_is_measured():
