@@ -345,6 +345,7 @@ async def many_features(dut):
     n = SETTINGS["features"]
     for wide in sorted({0, n // 2 * P.wide}):
         await compare(bench, rng, 1, int(rng.integers(1, P.lanes + 1)), n, wide=wide)
+        await compare(bench, rng, P.rows, P.group, P.columns)  # every count begins anew
     await bench.idle()
     assert await bench.read("ERROR") == 0
 
