@@ -1,11 +1,16 @@
 """Ports that every unit has, as the benches use them: registers by name, packets of streams."""
 
+from collections.abc import Iterable
+
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
 from golden.registers import RegisterTable
 from tb.axi_lite import OKAY, AxiLiteMaster
+from tb.stream import PERIOD_NS
 
-__all__ = ["UnitRegisters", "stream_sink", "stream_source", "kept_bytes", "pauses"]
+__all__ = ["UnitPorts", "UnitRegisters", "stream_sink", "stream_source", "kept_bytes", "pauses"]
 
 
 class UnitRegisters:
@@ -49,6 +54,54 @@ class UnitRegisters:
     def mask(self, register: str, field: str) -> int:
         """Bits of a field in its register."""
         return next(each.mask for each in self.registers[register].fields if each.name == field)
+
+
+class UnitPorts(UnitRegisters):
+    """All ports of a unit: registers, input streams by name, outputs ``y``; clock and reset.
+
+    The unit is in reset until :meth:`reset`.
+
+    Parameters
+    ----------
+    dut
+        Handle of the unit.
+    table : RegisterTable
+    sources : iterable of str
+        Names of the input streams.
+    """
+
+    def __init__(self, dut, table: RegisterTable, sources: Iterable[str]):
+        self.dut = dut
+        Clock(dut.aclk, PERIOD_NS, unit="ns").start()
+        dut.aresetn.value = 0
+        super().__init__(dut, table)
+        self.sources = {name: stream_source(dut, f"s_axis_{name}") for name in sources}
+        self.y = stream_sink(dut, "m_axis_y")
+        self.streams = (*self.sources.values(), self.y)
+        #: Whether a soft reset comes, by which an output may be withdrawn.
+        self.restarts = False
+
+    async def reset(self):
+        """Hold the reset for two cycles."""
+        self.dut.aresetn.value = 0
+        await ClockCycles(self.dut.aclk, 2)
+        self.dut.aresetn.value = 1
+        await ClockCycles(self.dut.aclk, 2)
+        # A packet may have ended in the cycle before the reset.
+        self.y.clear()
+
+    async def restart(self):
+        """Discard all that is under way by a soft reset."""
+        for source in self.sources.values():
+            source.clear()
+        self.restarts = True
+        await self.write("CONTROL", self.mask("CONTROL", "soft_reset"))
+        for port in self.streams:
+            port.assert_reset()  # the drivers do not see it
+        await ClockCycles(self.dut.aclk, 2)
+        self.y.clear()
+        self.restarts = False
+        assert await self.read("STATUS") & 1 == 0, "busy after a soft reset"
 
 
 def stream_source(dut, prefix: str) -> AxiStreamSource:

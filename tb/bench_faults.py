@@ -13,7 +13,7 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from golden.registers import ADDRESS_BITS
 from tb.axi_lite import OKAY, SLVERR
-from tb.axi_unit import UnitRegisters
+from tb.axi_unit import UnitPorts
 from tb.settings import SETTINGS
 
 UNIT = SETTINGS["unit"]
@@ -28,27 +28,21 @@ class Unit:
 
     Parameters
     ----------
-    bench : UnitRegisters
+    bench : UnitPorts
         Driver, reset and with its constants written.
-    sources : dict of str to AxiStreamSource
-        Input streams.
     job : callable
         Makes a small random job.
     send, check : callable
         Begin to run a job; wait for its outputs and compare them with golden. The first takes the
         name of a stream and a number too, by which the items of that stream are to be longer.
-    soft_reset : int
-        Bit of CONTROL.
     shape : tuple of str
         Registers that a job is described by, which may change while it runs.
     """
 
-    bench: UnitRegisters
-    sources: dict[str, Any]
+    bench: UnitPorts
     job: Callable[[], Any]
     send: Callable[..., Awaitable]
     check: Callable[[Any], Awaitable]
-    soft_reset: int
     shape: tuple[str, ...] = ()
 
     async def run(self):
@@ -59,21 +53,10 @@ class Unit:
 
     async def recover(self):
         """Reset by the register, discard what is to be sent, and run a job."""
-        for source in self.sources.values():
-            source.clear()
-            source.pause = False
-        self.bench.y.pause = False
-        if UNIT == "engine":
-            self.bench.soft_reset = True  # an output may be withdrawn
-        await self.bench.write("CONTROL", self.soft_reset)
-        for port in (*self.sources.values(), self.bench.y):
-            port.assert_reset()
-        await ClockCycles(self.bench.dut.aclk, 2)
-        self.bench.y.clear()
-        if UNIT == "engine":
-            self.bench.soft_reset = False
+        for port in self.bench.streams:
+            port.pause = False
+        await self.bench.restart()
         await self.clear_errors()
-        assert await self.bench.read("STATUS") & 1 == 0, "busy after a reset"
         await self.run()
 
     async def clear_errors(self):
@@ -106,7 +89,7 @@ async def engine(dut, rng) -> Unit:
         x, weights = random_operands(rng, P, P.rows + 1, 2 * P.group, P.columns + 1)
         return x, weights, EngineStreams(x, weights, P)
 
-    return Unit(bench, bench.sources, job, send, check, 2, ("M", "K", "N", "GROUP"))
+    return Unit(bench, job, send, check, ("M", "K", "N", "GROUP"))
 
 
 async def softmax(dut, rng) -> Unit:
@@ -120,8 +103,8 @@ async def softmax(dut, rng) -> Unit:
     async def check(job):
         await bench.compare(job, constants, codes=False)
 
-    return Unit(bench, {"x": bench.x}, lambda: (*any_row(rng, 2 * P.width + 1), 0),
-                lambda job: bench.send(*job), check, 1)
+    return Unit(bench, lambda: (*any_row(rng, 2 * P.width + 1), 0),
+                lambda job: bench.send(*job), check)
 
 
 async def values(dut, rng) -> Unit:
@@ -146,9 +129,8 @@ async def values(dut, rng) -> Unit:
             object.__setattr__(job, f"{longer}_items", lambda *_: items)
         await bench.send(job)
 
-    return Unit(bench, bench.sources,
-                lambda: any_job(rng, P, P.queries + 1, 2 * P.tokens, P.columns + 1), send,
-                bench.compare, 2, ("QUERIES", "TOKENS", "COLUMNS", "SET"))
+    return Unit(bench, lambda: any_job(rng, P, P.queries + 1, 2 * P.tokens, P.columns + 1), send,
+                bench.compare, ("QUERIES", "TOKENS", "COLUMNS", "SET"))
 
 
 async def started(dut) -> Unit:
@@ -183,9 +165,9 @@ async def babble(dut, prefix: str, *, offer: bool):
 async def lines_between_transfers(dut):
     """What a stream's lines show while nothing is offered has no effect, nor has the output's."""
     unit = await started(dut)
-    for name in unit.sources:
+    for name in unit.bench.sources:
         cocotb.start_soon(babble(dut, f"s_axis_{name}", offer=False))
-    for source in unit.sources.values():
+    for source in unit.bench.sources.values():
         source.set_pause_generator(random.random() < 0.6 for _ in iter(int, 1))
     for _ in range(3):
         await unit.run()
@@ -206,8 +188,8 @@ async def nobody_asked(dut):
     for _ in range(3):
         before = [await unit.bench.read(f"WORDS_{name}") for name in _counted()]
         tasks = [cocotb.start_soon(babble(dut, f"s_axis_{name}", offer=True))
-                 for name in unit.sources]
-        ready = [getattr(dut, f"s_axis_{name}_tready") for name in unit.sources]
+                 for name in unit.bench.sources]
+        ready = [getattr(dut, f"s_axis_{name}_tready") for name in unit.bench.sources]
         for _ in range(200):
             await RisingEdge(dut.aclk)
             assert [int(each.value) for each in ready] == [0] * len(ready)
@@ -215,7 +197,7 @@ async def nobody_asked(dut):
         for task in tasks:
             task.cancel()
         await FallingEdge(dut.aclk)
-        for name in unit.sources:
+        for name in unit.bench.sources:
             getattr(dut, f"s_axis_{name}_tvalid").value = 0
         assert [await unit.bench.read(f"WORDS_{name}") for name in _counted()] == before
         assert await unit.bench.read("STATUS") & 1 == 0
@@ -233,7 +215,7 @@ def _counted() -> tuple[str, ...]:
 async def silent_neighbours(dut):
     """With a stream that never comes, or is never taken, the rest answers; a reset recovers."""
     unit = await started(dut)
-    for name, port in (*unit.sources.items(), ("y", unit.bench.y)):
+    for name, port in (*unit.bench.sources.items(), ("y", unit.bench.y)):
         port.pause = True
         await unit.send(unit.job())
         await ClockCycles(dut.aclk, SILENCE)
@@ -247,7 +229,7 @@ async def silent_neighbours(dut):
 async def short_streams(dut):
     """A stream that ends early leaves the command waiting, with its error; a reset recovers."""
     unit = await started(dut)
-    for name in unit.sources:
+    for name in unit.bench.sources:
         await unit.send(unit.job(), name, -1)
         await ClockCycles(dut.aclk, SILENCE)
         assert await unit.bench.read("STATUS") & 1 == 1, name
@@ -261,7 +243,7 @@ async def short_streams(dut):
 async def long_streams(dut):
     """Items too many are not taken, their missing end is told; a reset recovers."""
     unit = await started(dut)
-    for name, source in unit.sources.items():
+    for name, source in unit.bench.sources.items():
         if name == "codes":
             continue  # a row too many is of the next command; one too long has a test of its own
         job = unit.job()

@@ -2,36 +2,29 @@
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiStreamFrame
 
 from golden.registers import SOFTMAX_ID, softmax_registers
 from tb.axi_lite import SLVERR
-from tb.axi_unit import UnitRegisters, kept_bytes, stream_sink, stream_source
+from tb.axi_unit import UnitPorts, kept_bytes
 from tb.bench_softmax import EXACT, P, any_constants, any_row, expected, lengths
 from tb.settings import SETTINGS, compared, reset_cycles
-from tb.stream import PERIOD_NS
 
 #: Registers that the unit with exact exponents has not: MODE, and a constant.
 ABSENT = (0x24, 0x104)
 
 
-class UnitDriver(UnitRegisters):
+class UnitDriver(UnitPorts):
     """Drivers of all ports of ``mixpe_<set>_softmax``."""
 
     def __init__(self, dut):
-        self.dut = dut
-        Clock(dut.aclk, PERIOD_NS, unit="ns").start()
-        dut.aresetn.value = 0
-        super().__init__(dut, softmax_registers(P))
-        self.x, self.y = stream_source(dut, "s_axis_x"), stream_sink(dut, "m_axis_y")
+        super().__init__(dut, softmax_registers(P), ["x"])
+        self.x = self.sources["x"]
 
     async def begin(self, constants):
         """Reset, and write the constants of all sets."""
-        await ClockCycles(self.dut.aclk, 2)
-        self.dut.aresetn.value = 1
-        await ClockCycles(self.dut.aclk, 2)
+        await self.reset()
         await self.set_constants(constants)
 
     async def set_constants(self, constants):
@@ -143,12 +136,7 @@ async def soft_reset(dut):
     for cycles in reset_cycles(rng, 3 * P.words + 40):
         await bench.send(*any_row(rng, P.max_length), 0)
         await ClockCycles(dut.aclk, cycles)
-        bench.x.clear()
-        await bench.write("CONTROL", 1)
-        for port in (bench.x, bench.y):
-            port.assert_reset()
-        await ClockCycles(dut.aclk, 2)
-        bench.y.clear()
+        await bench.restart()
         assert await bench.read("STATUS") == 0
         row = (*any_row(rng, P.max_length), 0)
         await bench.send(*row)

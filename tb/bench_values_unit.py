@@ -4,7 +4,6 @@ from itertools import cycle as repeated
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiStreamFrame
 
@@ -15,9 +14,8 @@ from golden.registers import VALUES_ID, values_registers
 from golden.softmax import softmax
 from golden.softmax_parameters import SoftmaxParameters
 from golden.values_parameters import ValuesParameters
-from tb.axi_unit import UnitRegisters, kept_bytes, stream_sink, stream_source
+from tb.axi_unit import UnitPorts, kept_bytes
 from tb.settings import SETTINGS, compared, reset_cycles
-from tb.stream import PERIOD_NS
 from tb.values_driver import Job, any_exponents, any_job, cycles
 
 P = ValuesParameters.from_dict(SETTINGS["parameters"])
@@ -32,23 +30,16 @@ ERRORS = {field.name: field.mask for register in TABLE.registers if register.nam
           for field in register.fields}
 
 
-class UnitDriver(UnitRegisters):
+class UnitDriver(UnitPorts):
     """Drivers of all ports of ``mixpe_<set>_values``."""
 
     def __init__(self, dut, rng):
-        self.dut, self.rng = dut, rng
-        Clock(dut.aclk, PERIOD_NS, unit="ns").start()
-        dut.aresetn.value = 0
-        super().__init__(dut, TABLE)
-        self.sources = {name: stream_source(dut, f"s_axis_{name}") for name in ("codes", "v", "s")}
-        self.y = stream_sink(dut, "m_axis_y")
-        self.streams = (*self.sources.values(), self.y)
+        self.rng = rng
+        super().__init__(dut, TABLE, ["codes", "v", "s"])
 
     async def begin(self, exponents):
         """Reset, and write the exponents of all sets."""
-        await ClockCycles(self.dut.aclk, 2)
-        self.dut.aresetn.value = 1
-        await ClockCycles(self.dut.aclk, 2)
+        await self.reset()
         await self.set_exponents(exponents)
 
     async def set_exponents(self, exponents):
@@ -95,17 +86,6 @@ class UnitDriver(UnitRegisters):
             items = getattr(job, f"{name}_items")(P, self.rng)
             yield name, b"".join((item & (1 << 8 * width) - 1).to_bytes(width, "little")
                                  for item in items)
-
-    async def restart(self):
-        """Discard commands, operands and outputs by a soft reset."""
-        for source in self.sources.values():
-            source.clear()
-        await self.write("CONTROL", 2)
-        for port in self.streams:
-            port.assert_reset()
-        await ClockCycles(self.dut.aclk, 2)
-        self.y.clear()
-        assert await self.read("STATUS") == 0
 
     async def compare(self, job: Job, outputs: np.ndarray | None = None):
         """Receive a job's outputs, one packet, and compare them with golden."""

@@ -4,7 +4,6 @@ import random
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden.mixed import MixedWeights
@@ -12,14 +11,13 @@ from golden.parameters import ArrayParameters
 from golden.quantise import Activations, GroupedWeights
 from golden.registers import gemm_registers
 from golden.stream import EngineStreams
-from tb.axi_unit import UnitRegisters, stream_sink, stream_source
+from tb.axi_unit import UnitPorts
 from tb.settings import compared
-from tb.stream import PERIOD_NS
 
 __all__ = ["GemmDriver"]
 
 
-class GemmDriver(UnitRegisters):
+class GemmDriver(UnitPorts):
     """Drivers of all ports of ``mixpe_<set>_gemm``.
 
     Parameters
@@ -30,19 +28,14 @@ class GemmDriver(UnitRegisters):
     """
 
     def __init__(self, dut, parameters: ArrayParameters):
-        self.dut, self.parameters = dut, parameters
-        Clock(dut.aclk, PERIOD_NS, unit="ns").start()
-        dut.aresetn.value = 0
-        super().__init__(dut, gemm_registers(parameters))
-        names = ["x", "w", "s", "sx", *["t"] * parameters.t_stream]
-        self.sources = {name: stream_source(dut, f"s_axis_{name}") for name in names}
-        self.y = stream_sink(dut, "m_axis_y")
+        self.parameters = parameters
+        super().__init__(dut, gemm_registers(parameters),
+                         ["x", "w", "s", "sx", *["t"] * parameters.t_stream])
         cocotb.start_soon(self._watch())
 
     async def _watch(self):
         """Check that an output stays as it is until it is taken, but for a reset."""
         ports = [getattr(self.dut, f"m_axis_y_{name}") for name in ("tdata", "tkeep", "tlast")]
-        self.soft_reset = False
         held = None
         while True:
             await RisingEdge(self.dut.aclk)
@@ -51,17 +44,8 @@ class GemmDriver(UnitRegisters):
                 continue
             valid, ready = self.dut.m_axis_y_tvalid.value, self.dut.m_axis_y_tready.value
             shown = [int(port.value) for port in ports] if valid == 1 else None
-            assert held is None or shown == held or self.soft_reset, "an output was withdrawn"
-            held = shown if ready == 0 and not self.soft_reset else None
-
-    async def reset(self):
-        """Hold the reset for two cycles."""
-        self.dut.aresetn.value = 0
-        await ClockCycles(self.dut.aclk, 2)
-        self.dut.aresetn.value = 1
-        await ClockCycles(self.dut.aclk, 2)
-        # A packet may have ended in the cycle before the reset.
-        self.y.clear()
+            assert held is None or shown == held or self.restarts, "an output was withdrawn"
+            held = shown if ready == 0 and not self.restarts else None
 
     def pause(self, generators: dict):
         """Pause streams, by name, as iterators of booleans say."""
@@ -101,19 +85,6 @@ class GemmDriver(UnitRegisters):
         """Send items of a stream, the last one marked."""
         size = len(getattr(self.dut, f"s_axis_{name}_tdata")) // 8
         await self.sources[name].send(b"".join(item.to_bytes(size, "little") for item in items))
-
-    async def restart(self):
-        """Discard commands, operands and outputs by a soft reset."""
-        ports = (*self.sources.values(), self.y)
-        for port in ports:
-            port.clear()
-        self.soft_reset = True  # an output may be withdrawn
-        await self.write("CONTROL", 2)
-        for port in ports:
-            port.assert_reset()  # the drivers do not see it
-        await ClockCycles(self.dut.aclk, 2)
-        self.y.clear()
-        self.soft_reset = False
 
     async def outputs(self, layer: EngineStreams) -> np.ndarray:
         """Codes of a GEMM's outputs, shape (M, N)."""

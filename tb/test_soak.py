@@ -16,7 +16,11 @@ from scripts.mixpe import main
 from scripts.proofs import basis
 from scripts.soak_jobs import BLOCKS, Job, draw, job_seeds, perform
 
-JOBS = [draw(seed) for seed in job_seeds(1, 300)]
+
+@pytest.fixture(scope="module")
+def jobs() -> list[Job]:
+    """The first jobs of a soak."""
+    return [draw(seed) for seed in job_seeds(1, 300)]
 
 
 def outcome(job: Job, **changes) -> dict:
@@ -37,25 +41,25 @@ def clock(monkeypatch):
 # What is drawn
 
 
-def test_a_seed_is_a_job():
-    assert [draw(job.seed) for job in JOBS[:20]] == JOBS[:20]
+def test_a_seed_is_a_job(jobs):
+    assert [draw(job.seed) for job in jobs[:20]] == jobs[:20]
     assert job_seeds(1, 5, first=3) == job_seeds(1, 8)[3:]
     assert job_seeds(2, 5) != job_seeds(1, 5)
-    assert len({job.seed for job in JOBS}) == len(JOBS)
+    assert len({job.seed for job in jobs}) == len(jobs)
 
 
-def test_every_block_and_choice_is_drawn():
-    blocks = Counter(job.block for job in JOBS)
+def test_every_block_and_choice_is_drawn(jobs):
+    blocks = Counter(job.block for job in jobs)
     assert blocks.keys() == BLOCKS.keys()
-    assert 10 <= sum(job.named for job in JOBS) <= 60
-    arrays = [job.parameters for job in JOBS if BLOCKS[job.block].named.unit == "array"]
+    assert 10 <= sum(job.named for job in jobs) <= 60
+    arrays = [job.parameters for job in jobs if BLOCKS[job.block].named.unit == "array"]
     for field, least in {"mac": 7, "w": 10, "scale": 4, "y": 4, "x": 3, "x_scale": 4, "wide": 2,
                          "x_zero": 2, "adders": 2, "cut": 2}.items():
         assert len({getattr(p, field) for p in arrays}) == least, field
 
 
-def test_what_is_drawn_is_small():
-    for job in JOBS:
+def test_what_is_drawn_is_small(jobs):
+    for job in jobs:
         if job.parameters.unit == "array" and not job.named:
             assert job.parameters.peak <= 32
         assert json.loads(json.dumps(job.settings)).keys() == job.settings.keys()
