@@ -261,7 +261,8 @@ KINDS = (
 # Silicon
 
 #: Names of the memories that stay outside the netlists: what a chip has as SRAM.
-_BUFFERS = {"array": r"\w+_channel\.\w+", "softmax": ROW_BUFFERS, "exact_softmax": ROW_BUFFERS}
+_BUFFERS = {"array": r"\w+_channel\.\w+", "softmax": ROW_BUFFERS, "exact_softmax": ROW_BUFFERS,
+            "values": r"\w+_rows\.buffer_\d+_\d+"}
 
 
 def _silicon(sets: list[Parameters], library: Library, output: Path, workers: int
@@ -289,14 +290,15 @@ def _mapped(p: Parameters, liberty: Path, flow: str, output: Path) -> dict[str, 
     block = unit(p)
     text = verilog(block)
     key = {"module": block.module, "verilog_sha256": sha256(text.encode()).hexdigest()}
-    origin = {"flow_sha256": flow, "library": liberty.name, **key, **basis()["tools"]}
+    origin = {"flow_sha256": flow, "library": liberty.name, "outside": _BUFFERS[p.unit], **key,
+              **basis()["tools"]}
     path = output / f"{p.name}.json"
     if known := kept(path, lambda content: content["origin"] == origin):
         return known["result"]
     folder = output / p.name
     (source,) = write_files({f"{block.module}.v": text}, folder)
     mapping = synthesise(source, block.module, Library.load(liberty), folder, flatten=False,
-                         outside=_BUFFERS.get(p.unit))
+                         outside=_BUFFERS[p.unit])
     timing = analyse(mapping.netlist)
     result = {
         **key, "gates": round(mapping.gates(mapping.blocks[0].total)),

@@ -204,8 +204,9 @@ def equivalent(text: str, top: str, mutant: Mutant, seconds: float,
     seconds : float
         Time for the proof; without one the mutant counts as different.
     never : collection of Never
-        What is known of the module's registers and inputs. The original keeps to it, so that a
-        mutant is equivalent if it holds such a bit at 0.
+        What is known of the module's registers and inputs. The original keeps to it from the first
+        reset on, so that a mutant is equivalent if it holds such a bit at 0 and does the same in a
+        reset, with port ``rst`` if there is one, whatever the contents.
     """
     module = mutant.module
     # Registers and blocks become ports in the netlist with the mutant, so that both sides name
@@ -242,13 +243,15 @@ write_rtlil miter.il
         (path / "design.v").write_text(text)
         try:
             yosys.run(script, directory=path, limit=10 * seconds)
-            known = _zeros((path / "ports").read_text().split(), never)
-            log = yosys.run(f"read_rtlil miter.il\nsat -seq 1 -prove trigger 0 {known} "
-                            f"-timeout {max(1, round(seconds))} miter", directory=path,
-                            limit=10 * seconds)
+            ports = (path / "ports").read_text().split()
+            known = _zeros(ports, never)
+            cases = [known, *["-set in_rst 1"] * (known != "" and "miter/in_rst" in ports)]
+            logs = [yosys.run(f"read_rtlil miter.il\nsat -seq 1 -prove trigger 0 {case} "
+                              f"-timeout {max(1, round(seconds))} miter", directory=path,
+                              limit=10 * seconds) for case in cases]
         except yosys.YosysTimeout:
             return False
-    return "SAT proof finished - no model found: SUCCESS!" in log
+    return all("SAT proof finished - no model found: SUCCESS!" in log for log in logs)
 
 
 def _zeros(ports: list[str], never: Collection[Never]) -> str:

@@ -101,7 +101,8 @@ class UnitPorts(UnitRegisters):
         await ClockCycles(self.dut.aclk, 2)
         self.y.clear()
         self.restarts = False
-        assert await self.read("STATUS") & 1 == 0, "busy after a soft reset"
+        idle = sum(field.mask for field in self.registers["STATUS"].fields if field.name == "idle")
+        assert await self.read("STATUS") == idle, "idle after a soft reset, and nothing else"
 
 
 def stream_source(dut, prefix: str) -> AxiStreamSource:

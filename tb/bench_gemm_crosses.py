@@ -125,7 +125,7 @@ async def largest_shapes(dut):
 @cocotb.test(timeout_time=50, timeout_unit="ms")
 @cocotb.parametrize(wide=[False, True] if P.wide else [False])
 async def higher_bits_of_features(dut, wide):
-    """A GEMM of 2**bit features goes on behind those that it would have without the bit."""
+    """A GEMM goes on behind the columns that it would have without a high bit of its features."""
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = GemmDriver(dut, P)
     await bench.reset()
@@ -155,7 +155,7 @@ async def beside_the_largest(dut):
     for before, shape in product(range(COMMANDS), ((m, P.lanes), (1, k))):
         for _ in range(before):
             await compare(bench, rng, P.rows, P.group, P.columns)
-        # The last group is short, and so is its last beat.
+        # The last group is short, and has lanes past K if there are several.
         layers = [random_operands(rng, P, P.rows + 1, P.group + 1, P.columns + 1)
                   for _ in range(COMMANDS - 1)]
         for x, weights in layers:

@@ -94,7 +94,10 @@ def near_thresholds(rng, n: int, chosen: Constants) -> np.ndarray:
 
 
 def of_one_code(rng, k: int, chosen: Constants) -> np.ndarray:
-    """Codes of logits that have code k but for the maximum, as many as are counted at a time."""
+    """Codes of logits, most of code k but for a maximum, as many as the longest block counts.
+
+    Between thresholds that are next to each other there is nothing, and the code is another.
+    """
     bounds = [2 * chosen.thresholds[0] + 2, *chosen.thresholds, 0]
     below = np.full(min((2 * P.block_words - 1) * P.width, P.max_length),
                     bounds[k] + bounds[k + 1] >> 1, dtype=np.float64)
@@ -105,7 +108,7 @@ def of_one_code(rng, k: int, chosen: Constants) -> np.ndarray:
 def with_negative_nan(rng, place: int) -> np.ndarray:
     """Codes of a word of numbers, but for a NaN with a sign, which no maximum shows."""
     fmt = P.x_format
-    x = fmt.encode(rng.normal(size=P.width))
+    x = fmt.encode(rng.normal(size=min(P.width, P.max_length)))
     x[place] = any_nan(rng) | 1 << fmt.bits - 1
     return x
 
@@ -121,7 +124,8 @@ def any_rows(rng, sets: list[Constants]) -> list[tuple[np.ndarray, np.ndarray, i
             for n in (2, 2, 3, 3, 5, P.max_length, P.max_length) if n <= P.max_length]
     if sets:
         bare += [(of_one_code(rng, k, sets[any_set]), any_set) for k in range(P.levels)]
-    bare += [(with_negative_nan(rng, place), any_set) for place in range(P.width)]
+    bare += [(with_negative_nan(rng, place), any_set)
+             for place in range(min(P.width, P.max_length))]
     return rows + [(x, np.zeros(len(x), dtype=bool), index) for x, index in bare]
 
 

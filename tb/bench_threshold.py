@@ -15,9 +15,9 @@ P = SoftmaxParameters.from_dict(SETTINGS["parameters"])
 
 
 def cases(rng, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of maxima of every magnitude, and magnitudes of some, near them and equal.
+    """Codes of maxima of every magnitude; for each a magnitude, its own nearly, or any.
 
-    Some differences are numbers of the format.
+    A third of the differences are numbers of the format, as far as magnitudes are fine enough.
     """
     fmt = P.x_format
     sign = rng.integers(0, 2, count) << fmt.bits - 1

@@ -52,7 +52,7 @@ def largest(p: ArrayParameters) -> dict[str, int]:
     size     = p.columns // 2 if p.wide else p.columns
     return {
         "m": blocks * p.rows, "n": features, "wide": features * p.wide, "blocks": blocks,
-        "passes": -(-features // size), "wide_passes": -(-features // size) * p.wide,
+        "passes": -(-features // size) + p.wide, "wide_passes": -(-features // size) * p.wide,
         "beats": p.x_depth, "padded_beats": p.x_depth, "groups": blocks,
         "group_beats": max(p.beats, p.least_beats), "x_lines": blocks * p.rows // p.x_rows,
         "x_items": p.x_depth, "t_items": blocks,
@@ -62,23 +62,24 @@ def largest(p: ArrayParameters) -> dict[str, int]:
 def bounds(p: ArrayParameters, passes: int = PASSES) -> Iterator[Bound]:
     """All bounds of a set, in runs of at most so many passes over the columns."""
     most = largest(p)
-    fit = "activations fit in their buffer and weights of several blocks in theirs"
+    counts = ("Counts of a command: activations fit in their buffer and weights of several blocks "
+              "in theirs")
+    # Of shapes too that are refused at last, for what all their blocks need.
+    divided = {name: (most[name], counts) for name in ("wide", "wide_passes", "group_beats")} | {
+        "padded_beats": (p.x_depth + p.least_beats - 1, counts),
+        "groups": (-(-p.x_depth // p.least_beats), counts)}
+    # Admission multiplies as many bits of blocks, beats and groups as the buffer's depth has.
+    product = ((1 << p.x_depth.bit_length()) - 1)**2
+    divided |= dict.fromkeys(("x_items", "t_items"), (
+        product, "Products of numbers as long as the buffer's depth"))
     for name, field in command_layout(p):
         if name in most:
-            yield Bound("engine", r"\w+_command", most[name], f"Counts of a command: {fit}",
-                        field.offset)
+            yield Bound("engine", r"\w+_command", most[name], counts, field.offset)
             for slot in range(COMMANDS):
-                yield Bound("engine", "_slots", most[name], f"Counts of a command: {fit}",
+                yield Bound("engine", "_slots", most[name], counts,
                             slot * command_layout(p).size + field.offset)
-            # Where shapes are divided there are others, too large for some of the numbers.
-            if name in ("wide", "wide_passes", "padded_beats", "groups", "group_beats"):
-                yield Bound("admission|engine", "o__payload", most[name],
-                            f"Counts of a command: {fit}", field.offset)
-            # These are products of numbers that are cut to so many bits.
-            if name in ("x_items", "t_items"):
-                cut = (1 << p.x_depth.bit_length()) - 1
-                yield Bound("admission|engine", "o__payload", cut * cut,
-                            "Products of numbers as long as the buffer's depth", field.offset)
+            if name in divided:
+                yield Bound("admission|engine", "o__payload", *divided[name], field.offset)
     yield Bound("admission", "remainder", max(p.lanes, p.beats, p.rows, p.columns) - 1,
                 "A remainder is less than its divisor")
     constant = {"1": -1}
@@ -90,8 +91,7 @@ def bounds(p: ArrayParameters, passes: int = PASSES) -> Iterator[Bound]:
             "t": ("m", "groups", "t_items", "passes", "1")}.items():
         for port, name in (("outer", outer), ("inner", inner), ("length", length),
                            ("repeats", repeats), ("segments", segments)):
-            yield Bound(f"{channel}_channel", port, (most | constant)[name],
-                        f"Counts of a command: {fit}")
+            yield Bound(f"{channel}_channel", port, (most | constant)[name], counts)
         for counter, name in (("item", inner), ("line", outer), ("segment", segments)):
             # A count of one thing stays at 0.
             yield Bound(f"{channel}_channel", counter,
@@ -99,6 +99,6 @@ def bounds(p: ArrayParameters, passes: int = PASSES) -> Iterator[Bound]:
                         "Counters of what a command has, and of passes by the thousand")
     for counter, name in (("beat", "beats"), ("block", "blocks"), ("group_beat", "group_beats"),
                           ("token", "m"), ("result_token", "m")):
-        yield Bound("engine", rf"{counter}(_\d+)?", most[name], f"Counts of a command: {fit}")
+        yield Bound("engine", rf"{counter}(_\d+)?", most[name], counts)
     for counter in ("pass_", "scale_pass", "result_pass", "(first_)?feature"):
         yield Bound("engine", counter, passes, "Passes by the thousand are no simulation's")

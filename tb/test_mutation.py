@@ -69,6 +69,42 @@ module top(clk, step, y);
 endmodule
 """
 
+#: A counter whose register is its output.
+SHOWN = """\
+module top(clk, step, count);
+  input clk;
+  wire clk;
+  input step;
+  wire step;
+  output [3:0] count;
+  reg [3:0] count;
+  wire [3:0] next;
+  assign next = count + step;
+  always @(posedge clk) count <= next;
+endmodule
+"""
+
+#: A bit that is 0 from a reset on.
+KEPT = """\
+module top(clk, rst, a, y);
+  input clk;
+  wire clk;
+  input rst;
+  wire rst;
+  input a;
+  wire a;
+  output y;
+  wire y;
+  reg held;
+  wire kept;
+  wire next;
+  assign kept = held & a;
+  assign next = rst ? 1'h0 : kept;
+  always @(posedge clk) held <= next;
+  assign y = ~ held;
+endmodule
+"""
+
 #: What makes the other register of :data:`REDUNDANT`.
 REGISTER = "always @(posedge clk) z <= a ^ b;"
 
@@ -146,6 +182,26 @@ def test_equivalence_where_a_register_is_never_1(key, never, same):
     mutant = next(each for each in mutants(UP, "top", ["top"], 1000, 1)
                   if each.key in (key, f"{key} (next[3])"))
     assert equivalent(UP, "top", mutant, 10, never) == same
+
+
+@pytest.mark.parametrize(("name", "bit", "same"), [
+    ("count", 3, True), ("count", 2, False), ("next", 3, False)])
+def test_equivalence_where_an_output_is_never_1(name, bit, same):
+    mutant = next(each for each in mutants(SHOWN, "top", ["top"], 1000, 1)
+                  if each.key.startswith("top: count + step: Y[3] const0"))
+    assert equivalent(SHOWN, "top", mutant, 10, [Never(name, bit, bit)]) == same
+
+
+@pytest.mark.parametrize(("mode", "source", "port", "same"), [
+    ("const0", "rst ? 1'h0 : kept", "S", False),  # what it holds at first may remain
+    ("const0", "rst ? 1'h0 : kept", "A", True),
+    ("const1", "rst ? 1'h0 : kept", "B", False),
+    ("const0", "held & a",          "Y", True),
+])
+def test_a_bit_is_never_1_from_the_reset_on(mode, source, port, same):
+    mutant = next(each for each in mutants(KEPT, "top", ["top"], 1000, 1)
+                  if (each.mode, each.port, each.source) == (mode, port, source))
+    assert equivalent(KEPT, "top", mutant, 10, [Never("held", 0, 0)]) == same
 
 
 def test_proof_that_takes_too_long_proves_nothing():
