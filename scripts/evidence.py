@@ -329,13 +329,15 @@ def _whole_cells(report: dict[str, Any]) -> list[list[str]]:
     rows = [["command", "in all"]]
     for kind in KINDS:
         facts = report["commands"][kind.name]
-        rows.append([kind.command, ", ".join(f"{name.replace('_', ' ')} {_shown(value)}"
+        rows.append([kind.command, ", ".join(f"{name.replace('_', ' ')} {_shown(name, value)}"
                                              for name, value in facts.items())])
     return rows
 
 
-def _shown(value: Any) -> str:
-    """A number, a text, or points that were reached."""
+def _shown(name: str, value: Any) -> str:
+    """A number, the seed among them, a text, or points that were reached."""
+    if name == "seed":
+        return str(value)
     if isinstance(value, dict):
         return f"{share(value):.1%}"
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)
