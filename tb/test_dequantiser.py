@@ -46,9 +46,9 @@ FORMATS = [ArrayParameters(lanes=4, **({"tile_rows": 2, "tile_columns": 1, "grou
     {"name": "float_e8m0", "x": "bf16", "mac": "float", "w": "e2m1", "scale": "e8m0"},
 )]
 
-#: Those that between them have all of it.
-QUICK = ["x_scale_bf16", "x_zero_int8", "joined_both", "e8m0", "shift", "mx_aligned", "float_bf16",
-         "float_e8m0"]
+#: Those that between them have all of it, and some shapes.
+QUICK = ["five_rows", "one_row", "wide_bf16", "x_scale_bf16", "x_zero_int8", "joined_both", "e8m0",
+         "shift", "mx_aligned", "float_bf16", "float_e8m0"]
 
 
 def check(parameters, count):
@@ -58,15 +58,10 @@ def check(parameters, count):
                     parameters=parameters.to_dict(), count=count) == 1
 
 
-@pytest.mark.parametrize("parameters", SETS, ids=lambda parameters: parameters.name)
+@pytest.mark.parametrize("parameters", [each for each in [*SETS, *FORMATS] if each.name in QUICK],
+                         ids=lambda parameters: parameters.name)
 def test_dequantiser(parameters):
-    check(parameters, 6_000)
-
-
-@pytest.mark.parametrize("name", QUICK)
-def test_dequantiser_of_formats(name):
-    (parameters,) = [each for each in FORMATS if each.name == name]
-    check(parameters, 3_000)
+    check(parameters, 4_000)
 
 
 @pytest.mark.full

@@ -347,6 +347,7 @@ def test_two_workers_work_at_a_time(scheduler, tmp_path):
 
 
 @ENGINES
+@pytest.mark.full
 def test_killed_sweep_goes_on(reference, tmp_path):
     """On processes of this machine it gives what the scheduler's workers gave."""
     write_sweep(tmp_path)

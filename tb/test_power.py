@@ -147,6 +147,7 @@ def test_errors(mini, tmp_path):
         Activity.load(tmp_path / "x.saif")
 
 
+@pytest.mark.full
 def test_random_takes_more_than_constant_than_zero(tmp_path, monkeypatch):
     (tmp_path / "bench_times.py").write_text(BENCH)
     monkeypatch.syspath_prepend(tmp_path)
