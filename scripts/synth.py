@@ -224,6 +224,7 @@ def library_facts(library: Library) -> dict:
 def flow_digest() -> str:
     """SHA-256 of the sources that map, time and simulate, hexadecimal."""
     folder = Path(__file__).parent
+    # Mutants are mapped to no cells.
     paths = [*(path for path in (folder.parent / "synth").glob("*.py")
                if path.name != "mutation.py"),
              *(folder / f"{name}.py" for name in ("activity", "designs", "operands"))]

@@ -64,6 +64,12 @@ async def compare(bench, rng, m, k, n, **chosen):
     np.testing.assert_array_equal(actual, expected(x, weights), err_msg=str((m, k, n, chosen)))
 
 
+async def compare_each(bench, layers: list, streams: list[EngineStreams]):
+    """Receive the outputs of layers that run one behind the other and compare them with golden."""
+    for each, (x, weights) in zip(streams, layers, strict=True):
+        np.testing.assert_array_equal(await bench.outputs(each), expected(x, weights))
+
+
 @cocotb.test(timeout_time=50, timeout_unit="ms")
 @cocotb.parametrize(stalls=[False, True])
 async def shapes(dut, stalls):
@@ -242,8 +248,7 @@ async def first_pass(dut):
         while await bench.read("STATUS") & 4:
             pass
         await bench.start(*shape)
-    for each, (x, weights) in zip(streams, layers, strict=True):
-        np.testing.assert_array_equal(await bench.outputs(each), expected(x, weights))
+    await compare_each(bench, layers, streams)
     items = sum(len(each.payloads["x"]) for each in streams)
     await bench.idle()
     cycles, busy = await bench.read("CYCLES"), await bench.read("BUSY")
@@ -272,8 +277,7 @@ async def queue_of_commands(dut):
     streams = [EngineStreams(*layer, P) for layer in layers]
     for layer in streams:
         await bench.offer(layer)
-    for layer, (x, weights) in zip(streams, layers, strict=True):
-        np.testing.assert_array_equal(await bench.outputs(layer), expected(x, weights))
+    await compare_each(bench, layers, streams)
     await bench.idle()
     assert dut.interrupt.value == 1
     assert await bench.read("DONE") == len(layers)
@@ -297,8 +301,7 @@ async def ends_of_streams(dut):
         for other, parts in frames.items():
             for part in parts:
                 await bench.send(other, part)
-        for layer, (x, weights) in zip(streams, layers, strict=True):
-            np.testing.assert_array_equal(await bench.outputs(layer), expected(x, weights))
+        await compare_each(bench, layers, streams)
         errors = bench.mask("ERROR", f"{name}_last_missing")
         errors |= bench.mask("ERROR", f"{name}_last_unexpected")
         assert await bench.read("ERROR") == errors, name
@@ -372,8 +375,7 @@ async def steady_rate(dut, decode):
         pass
     before = await bench.read("BUSY")
     await bench.write("CONTROL", 4)
-    for layer, (x, weights) in zip(streams, layers, strict=True):
-        np.testing.assert_array_equal(await bench.outputs(layer), expected(x, weights))
+    await compare_each(bench, layers, streams)
     await bench.idle()
     busy, cycles = await bench.read("BUSY"), await bench.read("CYCLES")
     assert sum(layer.beats for layer in streams) - before - 10 <= busy

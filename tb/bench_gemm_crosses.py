@@ -11,7 +11,7 @@ from cocotb.triggers import ClockCycles
 from golden.stream import EngineStreams
 from hdl.engine import COMMANDS
 from tb.axi_unit import pauses
-from tb.bench_gemm import compare, expected
+from tb.bench_gemm import compare, compare_each, expected
 from tb.crosses import GEMM, SHARES, Collector
 from tb.engine_aims import Command, aims, command
 from tb.engine_sampler import EngineSampler
@@ -20,6 +20,9 @@ from tb.random_layer import random_operands
 from tb.settings import SETTINGS, parameters
 
 P = parameters()
+
+#: The largest M, K and N that fit, each with the least of the others.
+MOST_M, MOST_K, MOST_N = (P.x_depth // P.least_beats * P.rows, P.x_depth * P.lanes, (1 << 24) - 1)
 
 
 class SampledDriver(GemmDriver):
@@ -106,10 +109,9 @@ async def largest_shapes(dut):
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = GemmDriver(dut, P)
     await bench.reset()
-    most = {"m": P.x_depth // P.least_beats * P.rows, "k": P.x_depth * P.lanes, "n": (1 << 24) - 1}
     # Bits of all and of every other one.
     for part in (1, 3, 1.5):
-        m, k, n = (max(1, int(each / part)) for each in most.values())
+        m, k, n = (max(1, int(each / part)) for each in (MOST_M, MOST_K, MOST_N))
         for shape, wide in product(((m, P.lanes), (1, k), (m // 2, 2 * P.lanes)), {0, n * P.wide}):
             for _ in range(COMMANDS):
                 await bench.start(shape[0], shape[1], n, wide=wide)
@@ -151,8 +153,7 @@ async def beside_the_largest(dut):
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     bench = GemmDriver(dut, P)
     await bench.reset()
-    m, k = P.x_depth // P.least_beats * P.rows, P.x_depth * P.lanes
-    for before, shape in product(range(COMMANDS), ((m, P.lanes), (1, k))):
+    for before, shape in product(range(COMMANDS), ((MOST_M, P.lanes), (1, MOST_K))):
         for _ in range(before):
             await compare(bench, rng, P.rows, P.group, P.columns)
         # The last group is short, and has lanes past K if there are several.
@@ -161,13 +162,12 @@ async def beside_the_largest(dut):
         for x, weights in layers:
             await bench.start(*x.q.shape, weights.shape[1])
             await ClockCycles(dut.aclk, 200)
-        await bench.start(*shape, (1 << 24) - 1, wide=((1 << 24) - 1) * P.wide)
+        await bench.start(*shape, MOST_N, wide=MOST_N * P.wide)
         await ClockCycles(dut.aclk, 200)
         streams = [EngineStreams(*layer, P) for layer in layers]
         for each in streams:
             await bench.offer(each)
-        for each, (x, weights) in zip(streams, layers, strict=True):
-            np.testing.assert_array_equal(await bench.outputs(each), expected(x, weights))
+        await compare_each(bench, layers, streams)
         assert await bench.read("STATUS") & 3 == 1
         await bench.restart()
     await bench.idle()
@@ -180,14 +180,13 @@ async def shapes_that_do_not_fit(dut):
     bench = GemmDriver(dut, P)
     await bench.reset()
     wrong = bench.mask("ERROR", "bad_shape")
-    m, k = P.x_depth // P.least_beats * P.rows, P.x_depth * P.lanes
-    bad = [(shape, wide) for size in ((1 << 24) - 1, 0x555555, 0xaaaaaa)
+    bad = [(shape, wide) for size in (MOST_N, 0x555555, 0xaaaaaa)
            for shape in ((size, P.lanes, size), (1, size, size), (size, size, size))
            for wide in (0, size)]
     # Without the highest of their bits these fit.
     sizes = [1 << bit | 1 for bit in range(24)]
-    bad += [((size, P.lanes, 1), 0) for size in sizes if size > m]
-    bad += [((1, size, 1), 0) for size in sizes if size > k]
+    bad += [((size, P.lanes, 1), 0) for size in sizes if size > MOST_M]
+    bad += [((1, size, 1), 0) for size in sizes if size > MOST_K]
     for shape, wide in bad:
         await bench.start(*shape, wide=wide)
         await ClockCycles(dut.aclk, 300)
