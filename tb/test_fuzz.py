@@ -39,9 +39,10 @@ PATHS = ["../x", "/", "/etc/passwd", "..", ".", "~", "a/b", "a\\b", "-", "--", "
          "{0}"]
 NUMBERS = ["0", "-1", "1", "2147483648", "9" * 400, "1e400", "-1e400", "nan", "inf", "0x10",
            "1_0", "٣", "1.5", "+1", "\u00bd"]
-#: What an argument may be: no NUL, which no command line can hold.
+#: What an argument may be: what a command line can hold, which is any bytes but NUL.
 WORDS = st.one_of(st.sampled_from(KEYWORDS + PATHS + NUMBERS + ["a=b", "=", "a=nan", "a=1e400"]),
-                  st.text(st.characters(blacklist_characters="\0"), max_size=20))
+                  st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
+                  st.binary(max_size=20).map(lambda word: os.fsdecode(word.replace(b"\0", b""))))
 
 
 # Files
