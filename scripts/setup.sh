@@ -37,12 +37,13 @@ if ! "$venv/bin/python" -c "" 2> /dev/null || ! wanted | cmp -s - "$venv/install
     echo "mixpe: installing the locked dependencies into $venv (once)"
     rm -rf "$venv" build/cells
     "$python" -m venv "$venv"
-    pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
-    $pip install --require-hashes --only-binary :all: -r requirements.lock \
+    # Modules are compiled when first imported: most never are, and all would take half the time.
+    install="$venv/bin/python -m pip --disable-pip-version-check --quiet install --no-compile"
+    $install --require-hashes --only-binary :all: -r requirements.lock \
         || fail "the packages of requirements.lock could not be installed"
-    $pip install --no-deps --require-hashes --only-binary :all: --target build/cells -r requirements-cells.lock \
+    $install --no-deps --require-hashes --only-binary :all: --target build/cells -r requirements-cells.lock \
         || fail "the packages of requirements-cells.lock could not be installed"
-    $pip install --no-deps --no-build-isolation --editable . \
+    $install --no-deps --no-build-isolation --editable . \
         || fail "the checkout could not be installed"
     wanted > "$venv/installed"
 fi
