@@ -27,7 +27,7 @@ from tb.attention_head import quantised_head
 from tb.attention_unit import head_verilog, run_head
 from tb.layer import run_layer
 
-__all__ = ["DATA", "Fixture", "FIXTURES"]
+__all__ = ["DATA", "Fixture", "FIXTURES", "layer_fixture"]
 
 DATA = Path(__file__).parent / "data"
 
@@ -66,7 +66,7 @@ def _exported(block: Callable[[], Block]) -> tuple[str, str]:
     return made.module, verilog(made)
 
 
-def _layer(p: ArrayParameters, path: Path) -> Fixture:
+def layer_fixture(p: ArrayParameters, path: Path) -> Fixture:
     """Part of the first layer of a file through an array, with random stalls."""
     def record(seed, trace):
         rng = np.random.default_rng(seed)
@@ -111,7 +111,8 @@ def _fixtures() -> list[Fixture]:
     """All fixtures."""
     softmax = {**SOFTMAX_SETS, **EXACT_SETS}.values()
     return [
-        *(_layer(p, path) for p in SETS.values() for path in sorted(DATA.glob("*.safetensors"))),
+        *(layer_fixture(p, path)
+          for p in SETS.values() for path in sorted(DATA.glob("*.safetensors"))),
         _bench(SETS["tiny"], "bench_gemm", count=2, limit=40, products=10**4, resets=1),
         *(_bench(p, "bench_softmax_unit", rounds=1, resets=1,
                  exact=isinstance(p, BaselineParameters)) for p in softmax),

@@ -8,10 +8,11 @@ import click
 import numpy as np
 import pytest
 
+from golden.parameters import SETS
 from golden.sets import ALL_SETS
 from scripts import second_sim
 from tb.cxxrtl import Port, Simulation, from_words, ports, to_words
-from tb.fixtures import DATA, FIXTURES, Fixture
+from tb.fixtures import DATA, FIXTURES, layer_fixture
 from tb.second_simulator import Recording, recorded, replayed
 
 COUNTER = """
@@ -77,24 +78,19 @@ b01 '
 NOTHING = sha256(b"").hexdigest()
 
 
-def fixture(name: str, kind: str) -> Fixture:
-    """Fixture of a set."""
-    (found,) = [each for each in FIXTURES if (each.parameters.name, each.name) == (name, kind)]
-    return found
-
-
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A layer through the array `tiny`: Verilog, module and what Verilator gave."""
-    chosen = fixture("tiny", "awq_gemm.safetensors")
+def small(tmp_path_factory):
+    """A layer through an array of one tile: Verilog, module and what Verilator gave."""
+    p = SETS["tiny"].replace(name="small", mesh_rows=1, mesh_columns=1, bands=1)
+    chosen = layer_fixture(p, DATA / "awq_gemm.safetensors")
     top, source = chosen.design()
-    path = tmp_path_factory.mktemp("tiny") / "ports.vcd"
+    path = tmp_path_factory.mktemp("small") / "ports.vcd"
     chosen.record(1, path)
     return source, top, recorded(path, source, top)
 
 
-def test_an_array_gives_the_same_hash(tiny):
-    source, top, recording = tiny
+def test_an_array_gives_the_same_hash(small):
+    source, top, recording = small
     outcome = replayed(recording, source, top)
     assert outcome.first == ""
     assert outcome.equal
@@ -103,8 +99,8 @@ def test_an_array_gives_the_same_hash(tiny):
     assert NOTHING not in outcome.streams["y"]
 
 
-def test_an_inverted_cell_changes_the_hash(tiny):
-    source, top, recording = tiny
+def test_an_inverted_cell_changes_the_hash(small):
+    source, top, recording = small
     changes = (f"proc\nopt_clean\nmutate -list 1 -seed 1 -mode inv -module {top}_pe -o broken.ys\n"
                "script broken.ys")
     outcome = replayed(recording, source, top, changes=changes)
