@@ -1,6 +1,6 @@
 """All properties."""
 
-from tb.formal import division, elements, registers, streams, sums
+from tb.formal import division, elements, queues, registers, streams, sums
 
 __all__ = ["FAMILIES", "PROPERTIES"]
 
@@ -13,5 +13,5 @@ FAMILIES = {
     "dividers":  "sums of softmax, and every divider",
 }
 
-PROPERTIES = [*elements.PROPERTIES, *sums.PROPERTIES, *streams.PROPERTIES,
-              *registers.PROPERTIES, *division.PROPERTIES]
+PROPERTIES = [*elements.PROPERTIES, *sums.PROPERTIES, *queues.PROPERTIES,
+              *streams.PROPERTIES, *registers.PROPERTIES, *division.PROPERTIES]

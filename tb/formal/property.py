@@ -125,7 +125,7 @@ def copy(name: str, broken: Broken | None) -> ModuleType:
         raise ValueError(f"Text of a broken copy of {name} must stand there once, not {count} "
                          f"times: {broken.text!r}")
     made = ModuleType(name)
-    made.__file__ = module.__file__
+    made.__file__, made.__package__ = module.__file__, module.__package__
     exec(compile(source.replace(broken.text, broken.instead), f"{name}, broken", "exec"),
          made.__dict__)
     return made

@@ -86,7 +86,8 @@ def _run(harness: Harness, command: str, limit: float) -> str:
     """Log of Yosys."""
     texts = {name: block.rtlil for name, block in harness.closure().items()}
     texts |= {block.module: free(block) for block in harness.frees}
-    probes = "\n".join(f"delete -input w:{name}\nconnect -set {name} dut.{path}"
+    # What else is connected to the input stays so: that would be taken for a driver of it.
+    probes = "\n".join(f"delete -input w:{name}\nconnect -nounset -set {name} dut.{path}"
                        for name, (path, _) in harness.probes.items())
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "design.il").write_text("\n".join(texts.values()))

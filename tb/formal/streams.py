@@ -1,4 +1,4 @@
-"""Streams and queues: what is offered stays, nothing is lost, doubled or out of order."""
+"""Streams: what is offered stays, nothing is lost, doubled or out of order."""
 
 from amaranth import *
 from amaranth.lib.wiring import In
@@ -38,61 +38,6 @@ class Steady(Harness):
             self.assume(m, self.stream_stays(m, name))
         for name in self._outputs:
             self.claim(m, self.stream_stays(m, name))
-
-
-class Queue(Harness):
-    """A row buffer beside a count of its words and any one word that is written."""
-
-    def __init__(self, module, case):
-        self._depth = case[1]
-        buffer = module.RowBuffer(SETS["tiny"], "words", *case)
-        size = range(self._depth - 1)
-        probes = {f"word_{place}": (f"queue.storage[{place}]", unsigned(case[0]))
-                  for place in size}
-        probes |= {name: (f"queue.{name}", Shape.cast(size)) for name in ("produce", "consume")}
-        probes |= {"inner_level": ("queue.inner_level", Shape.cast(range(self._depth)))}
-        super().__init__(buffer, {"mark": In(1)}, probes)
-
-    def state(self, m):
-        depth = self._depth
-        level, ahead = Signal(range(depth + 1)), Signal(range(depth + 1))
-        held, seen, old = Signal(), Signal(), Signal()
-        kept = Signal.like(self.w_data)
-        push, pop, ours, leaves = Signal(), Signal(), Signal(), Signal()
-        m.d.comb += [
-            push.eq(self.w_en & self.w_rdy),
-            pop.eq(self.r_en & self.r_rdy),
-            ours.eq(push & self.mark & ~seen),
-            leaves.eq(held & pop & (ahead == 0)),
-        ]
-        m.d.sync += [level.eq(level + push - pop), old.eq(held)]
-        with m.If(ours):
-            m.d.sync += [seen.eq(1), held.eq(1), kept.eq(self.w_data), ahead.eq(level - pop)]
-        with m.Elif(leaves):
-            m.d.sync += held.eq(0)
-        with m.Elif(held & pop):
-            m.d.sync += ahead.eq(ahead - 1)
-
-        self.claim(m, level <= depth)
-        self.claim(m, ~self.r_rdy | (level != 0))
-        self.claim(m, self.w_rdy | (level >= depth - 1))
-        self.claim(m, ~leaves | (self.r_data == kept))
-        self.claim(m, ~(held & old & (ahead == 0)) | self.r_rdy)
-        self.claim(m, self.stays(m, "r", self.r_rdy, self.r_en, self.r_data))
-        # What makes the induction close.
-        inner = depth - 1
-        self.claim(m, level == self.inner_level + self.r_rdy)
-        self.claim(m, self.inner_level <= inner)
-        self.claim(m, (self.consume < inner) & (self.produce < inner))
-        around = self.consume + self.inner_level
-        self.claim(m, self.produce == Mux(around >= inner, around - inner, around))
-        self.claim(m, ~held | (seen & (ahead < level)))
-        waits = held & ~(self.r_rdy & (ahead == 0))
-        place = self.consume + ahead - self.r_rdy
-        place = Mux(place >= inner, place - inner, place)
-        for index in range(inner):
-            self.claim(m, ~(waits & (place == index)) | (getattr(self, f"word_{index}") == kept))
-        self.claim(m, ~(held & self.r_rdy & (ahead == 0)) | (self.r_data == kept))
 
 
 class Delivery(Harness):
@@ -166,16 +111,6 @@ def _steady(name, module, block, claim, cases, *broken, depth=3, short=False, **
 
 
 PROPERTIES = [
-    Property(
-        name="queue", family="streams", module="hdl.softmax.row_buffer", short=True,
-        claim="Any word that is written to a row buffer leaves once, after those before it and "
-              "unchanged, is offered in the second cycle after it was written if none is ahead, "
-              "and stays until it is taken; a buffer of N words refuses one only if it has N - 1.",
-        cases={"2 bits, 4 words": (2, 4), "2 bits, 5 words": (2, 5), "3 bits, 9 words": (3, 9)},
-        build=Queue, method="induction", depth=4,
-        broken=(Broken("queue.w_en.eq(self.w_en)", "queue.w_en.eq(self.w_en & ~self.r_en)",
-                       depth=6),
-                Broken("queue.r_en.eq(self.r_en)", "queue.r_en.eq(1)", depth=6))),
     Property(
         name="channel", family="streams", module="hdl.channel",
         claim="Each word of a command leaves with the items that it should have, in order and as "
