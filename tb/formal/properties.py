@@ -1,6 +1,6 @@
 """All properties."""
 
-from tb.formal import division, elements, queues, registers, streams, sums
+from tb.formal import division, elements, groups, queues, registers, streams, sums
 
 __all__ = ["FAMILIES", "PROPERTIES"]
 
@@ -14,4 +14,5 @@ FAMILIES = {
 }
 
 PROPERTIES = [*elements.PROPERTIES, *sums.PROPERTIES, *queues.PROPERTIES,
-              *streams.PROPERTIES, *registers.PROPERTIES, *division.PROPERTIES]
+              *groups.PROPERTIES, *streams.PROPERTIES, *registers.PROPERTIES,
+              *division.PROPERTIES]

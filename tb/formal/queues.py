@@ -1,13 +1,10 @@
-"""Queues: nothing is lost, doubled or out of order, and those of scales are never full or empty."""
+"""Queues: nothing is lost, doubled or out of order."""
 
 from amaranth import *
-from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from golden.parameters import SETS
 from hdl.block import Block
-from hdl.foot import column_layout, step_layout
-from hdl.row_sum import x_group_layout
 from tb.formal.harness import Harness
 from tb.formal.property import Broken, Property
 
@@ -110,94 +107,6 @@ def _plain_queue(module, case):
     return Queue(PlainQueue(module, *case), *case, buffered=False)
 
 
-class ScaleQueues(Harness):
-    """An array beside the ends of its groups in the cycles before, which say where each is.
-
-    What computes is left out. Groups have the beats that the parameter set says, or more.
-    """
-
-    def __init__(self, module, parameters):
-        p = parameters
-        array = module.Array(p)
-        foot  = array.band.foot
-        self._queues = ["scales", *(["queue"] if len(column_layout(p).members) > 1 else [])]
-        self._rows   = bool(x_group_layout(p).size)
-        level = Shape.cast(range(p.scale_queue + 1))
-        probes = {"room": ("room", level)}
-        for band in range(p.bands):
-            path = f"band_{band}"
-            probes |= {f"{path}_begin_{cycle}": (f"{path}.begin_{cycle}", unsigned(1))
-                       for cycle in range(1, p.mesh_rows + 2)}
-            probes |= {f"{path}_step_0": (f"{path}.step", unsigned(step_layout(p).size))}
-            probes |= {f"{path}_step_{j + 1}": (f"{path}.foot_{j}.step_o",
-                                                unsigned(step_layout(p).size))
-                       for j in range(p.mesh_columns)}
-            probes |= {f"{path}_{name}_{j}": (f"{path}.foot_{j}.{name}.level", level)
-                       for j in range(p.mesh_columns) for name in self._queues}
-            if self._rows:
-                probes |= {f"{path}_rows": (f"{path}.queue.level", level)}
-        computes = (array.band.tile, array.band.row_sum, array.column_sum, array.output, *foot.uses)
-        super().__init__(array, probes=probes, frees=tuple(filter(None, computes)))
-
-    def state(self, m):
-        p = self.parameters
-        lifetime = p.mesh_rows + p.band_rows + p.mesh_columns + 1
-        ends, beats = Signal(lifetime), Signal(range(p.least_beats))
-        beat, end = Signal(), Signal()
-        m.d.comb += [
-            beat.eq(self.x.valid & self.x.ready),
-            end.eq(beat & self.x.p.last),
-        ]
-        m.d.sync += ends.eq(Cat(end, ends))
-        with m.If(end):
-            m.d.sync += beats.eq(0)
-        with m.Elif(beat & (beats != p.least_beats - 1)):
-            m.d.sync += beats.eq(beats + 1)
-        enough = beats == p.least_beats - 1
-        self.assume(m, ~(self.x.valid & self.x.p.last) | enough)
-
-        self.claim(m, ~enough | (self.room != 0))
-        self.claim(m, self.room == p.scale_queue - _ones(ends))
-        for cycle in range(lifetime):
-            # A group that ended so long ago leaves these cycles to the next.
-            self.claim(m, ~ends[cycle] | ~ends[cycle + 1:cycle + p.least_beats].any())
-            if cycle < p.least_beats - 1:
-                self.claim(m, ~ends[cycle] | (beats <= cycle))
-        for band in range(p.bands):
-            self._band(m, f"band_{band}", ends, end)
-
-    def _band(self, m, path, ends, end):
-        """Where a band is with its groups, and what its queues hold."""
-        p = self.parameters
-        begun  = p.mesh_rows  # place among the ends of the group that begins to drain
-        steps  = [data.View(step_layout(p), getattr(self, f"{path}_step_{j}"))
-                  for j in range(p.mesh_columns + 1)]
-        drains = ends[begun + 1:begun + 1 + p.band_rows]
-        for cycle in range(begun + 1):
-            self.claim(m, getattr(self, f"{path}_begin_{cycle + 1}") == ends[cycle])
-        self.claim(m, steps[0].valid == drains.any())
-        for cycle in range(p.band_rows):
-            self.claim(m, ~drains[cycle] | (steps[0].row == p.band_rows - 1 - cycle))
-        for j, step in enumerate(steps):
-            last = begun + p.band_rows + j
-            self.claim(m, (step.valid & step.end) == ends[last])
-            # Each queue has the groups that its foot has not ended, the scales one cycle longer.
-            queues = {f"{path}_queue_{j}": last, f"{path}_scales_{j - 1}": last}
-            if not j and self._rows:
-                queues[f"{path}_rows"] = last
-            for name, place in queues.items():
-                if name in self.probes:
-                    held = getattr(self, name)
-                    self.claim(m, held == _ones(ends[:place + 1]))
-                    self.claim(m, ~end | (held != p.scale_queue))
-                    self.claim(m, ~ends[last] | (held != 0))
-
-
-def _ones(bits):
-    """How many bits are 1."""
-    return sum(bits, C(0))
-
-
 PROPERTIES = [
     Property(
         name="queue", family="streams", module="hdl.softmax.row_buffer", short=True,
@@ -225,16 +134,4 @@ PROPERTIES = [
                        "self.w_rdy.eq(1),", depth=8),
                 Broken("with m.If(do_read & ~do_write):\n            m.d.sync += self.level",
                        "with m.If(do_read):\n            m.d.sync += self.level", depth=8))),
-    Property(
-        name="scale-queues", family="streams", module="hdl.array",
-        claim="No queue of scales or zero points of an array is full when a group ends or empty "
-              "when one has drained, each holds the groups that end and have not drained at its "
-              "foot, and none makes a group wait, if groups have at least the beats of the "
-              "shortest, whatever else the streams do.",
-        cases=SETS,
-        build=ScaleQueues, method="induction", depth=3,
-        broken=(Broken("room - ended + bands[0].freed", "room - ended + bands[0].finished",
-                       depth=22),
-                Broken("band.last.eq(self.s.ready)", "band.last.eq(self.x.valid & end)",
-                       depth=14))),
 ]
