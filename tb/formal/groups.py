@@ -1,4 +1,4 @@
-"""Groups of an array: where each is, which queues wait for it, and how long beats wait."""
+"""Groups of an array: where each is, which queues hold its scales, and how long beats wait."""
 
 from amaranth import *
 from amaranth.lib import data
@@ -42,8 +42,8 @@ class ScaleQueues(Harness):
 
     def state(self, m):
         p = self.parameters
-        lifetime = p.mesh_rows + p.band_rows + p.mesh_columns + 1
-        ends, beats = Signal(lifetime), Signal(range(p.least_beats))
+        lifetime = p.mesh_rows + p.band_rows + p.mesh_columns + 1  # until all feet are done with it
+        ends, beats = Signal(lifetime), Signal(range(p.least_beats))  # bit k: k + 1 cycles ago
         beat, end = Signal(), Signal()
         m.d.comb += [
             beat.eq(self.x.valid & self.x.ready),
@@ -84,15 +84,14 @@ class ScaleQueues(Harness):
             last = begun + p.band_rows + j
             self.claim(m, (step.valid & step.end) == ends[last])
             # Each queue has the groups that its foot has not ended, the scales one cycle longer.
-            queues = {f"{path}_queue_{j}": last, f"{path}_scales_{j - 1}": last}
-            if not j and self._rows:
-                queues[f"{path}_rows"] = last
-            for name, place in queues.items():
-                if name in self.probes:
-                    held = getattr(self, name)
-                    self.claim(m, held == _ones(ends[:place + 1]))
-                    self.claim(m, ~end | (held != p.scale_queue))
-                    self.claim(m, ~ends[last] | (held != 0))
+            names  = [f"{path}_queue_{j}"] * ("queue" in self._queues and j < p.mesh_columns)
+            names += [f"{path}_scales_{j - 1}"] * (j > 0)
+            names += [f"{path}_rows"] * (self._rows and j == 0)
+            for name in names:
+                held = getattr(self, name)
+                self.claim(m, held == _ones(ends[:last + 1]))
+                self.claim(m, ~end | (held != p.scale_queue))
+                self.claim(m, ~ends[last] | (held != 0))
 
 
 class Progress(ScaleQueues):
@@ -121,8 +120,8 @@ class Progress(ScaleQueues):
     def state(self, m):
         super().state(m)
         p, ends = self.parameters, self.ends
-        way = len(ends) + p.dequantise_latency - 1
-        finals = Signal(way)
+        way = len(ends) + p.dequantise_latency - 1  # cycles until a tile can be read
+        finals = Signal(way)  # the ends of output tiles among those of groups, and some cycles more
         m.d.sync += finals.eq(Cat(self.end & self.s.p.last, finals))
         self._tags(m, finals)
         bank, left = self._reading(m)
@@ -132,11 +131,12 @@ class Progress(ScaleQueues):
         self.claim(m, (self.bank ^ bank) == held[0])
         self.claim(m, (held != 1) | self.held.bit_select(bank, 1))
 
-        full = p.rows * self._parts
+        full = p.rows * self._parts  # cycles in which it is read
         eager, idle = Signal(), Signal(range(way + full + 2))
-        streams = [self.w, self.s, self.sx, *([self.t] if p.x_groups else [])]
-        m.d.comb += eager.eq(self.x.valid & self.y.ready
-                             & Cat(stream.valid for stream in streams).all())
+        streams = [self.x, self.w, self.s, *([self.t] if p.x_groups else [])]
+        offered = Cat(stream.valid for stream in streams).all()
+        self.claim(m, ~offered | self.beat | (self.x.p.last & self.held.all()))
+        m.d.comb += eager.eq(offered & self.sx.valid & self.y.ready)
         m.d.sync += idle.eq(Mux(eager & ~self.beat, idle + 1, 0))
         for place in range(way):
             waits = (self.waiting == 0) & finals[place] & (finals[place + 1:] == 0)
@@ -152,9 +152,9 @@ class Progress(ScaleQueues):
         m.d.sync += [row.eq(self.read_row), bank.eq(self.read_bank)]
         wide = self.wide.bit_select(bank, 1) if p.wide else C(0)
         take = (~self.y.valid | self.y.ready) & (self.waiting != 0) & self.sx.valid
-        after = Mux(row == p.band_rows - 1, 0, row + 1)
-        final = part == Mux(wide, parts // 2, parts) - 1
-        self.claim(m, self.read_row == Mux(take & final, after, row))
+        next_row = Mux(row == p.band_rows - 1, 0, row + 1)
+        part_end = part == Mux(wide, parts // 2, parts) - 1
+        self.claim(m, self.read_row == Mux(take & part_end, next_row, row))
         self.claim(m, self.read_bank == bank ^ self.freed)
         self.claim(m, (row < p.band_rows) & (self.read_band < p.bands))
         self.claim(m, part < Mux(wide, parts // 2, parts))
@@ -191,9 +191,9 @@ PROPERTIES = [
     Property(
         name="scale-queues", family="streams", module="hdl.array",
         claim="No queue of scales or zero points of an array is full when a group ends or empty "
-              "when one has drained, each holds the groups that end and have not drained at its "
-              "foot, and none makes a group wait, if groups have at least the beats of the "
-              "shortest, whatever else the streams do.",
+              "when its band has stepped through one, and each holds the groups between, if groups "
+              "have at least the beats of the shortest, whatever the tiles give and the streams do "
+              "otherwise.",
         cases=SETS, build=_scale_queues, method="induction", depth=3,
         broken=(Broken("room - ended + bands[0].freed", "room - ended + bands[0].finished",
                        depth=22),
@@ -201,11 +201,14 @@ PROPERTIES = [
                        depth=14))),
     Property(
         name="progress", family="streams", module="hdl.array",
-        claim="While all that feeds an array offers and its outputs are taken, a beat waits no "
-              "longer than an output tile needs from its last beat to its last output: its way "
-              "through the mesh, the dequantisers' latency, and a cycle for each word of outputs.",
+        claim="A beat that all streams offer waits for nothing but a bank of results, and, while "
+              "scales of rows come and outputs are taken, at most from the last beat of an output "
+              "tile until its last word is read: its way through the mesh, the dequantisers' "
+              "latency, and a cycle for each word; if groups have at least the beats of the "
+              "shortest.",
         cases=SETS, build=lambda module, p: Progress(module.Array(p)), method="induction", depth=3,
-        broken=(Broken("& ~held.bit_select(bank, 1)", "", depth=26),
+        broken=(Broken("(room != 0)", "(room > 1)", depth=16),
+                Broken("& ~held.bit_select(bank, 1)", "", depth=26),
                 Broken("held.bit_select(~output.read_bank, 1)",
                        "held.bit_select(output.read_bank, 1)", depth=50))),
 ]

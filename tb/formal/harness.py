@@ -23,8 +23,8 @@ class Harness(Block):
     extra : dict
         Further ports, free inputs if they are ``In``.
     probes : dict of str to (str, Shape)
-        Registers inside the block, as ``name`` or ``submodule.name``, and the names under which
-        the harness sees them.
+        Signals and words of memories inside the block, as ``name`` or ``submodule.name``, and the
+        names under which the harness sees them.
     parameters : BaseParameters, optional
         Set of the harness if there is no block.
     frees : tuple of Block

@@ -55,7 +55,7 @@ class Queue(Harness):
         stored = self._stored
         depth  = stored + self._buffered
         front  = self.r_rdy if self._buffered else C(0)
-        level, ahead = Signal(range(depth + 1)), Signal(range(depth + 1))
+        level, ahead = Signal(range(depth + 2)), Signal(range(depth + 1))
         held, seen, old = Signal(), Signal(), Signal()
         kept = Signal.like(self.w_data)
         push, pop, ours, leaves = Signal(), Signal(), Signal(), Signal()
@@ -103,7 +103,7 @@ def _row_buffer(module, case):
 
 
 def _plain_queue(module, case):
-    """The other kind."""
+    """A queue without a register at its output."""
     return Queue(PlainQueue(module, *case), *case, buffered=False)
 
 
@@ -111,9 +111,9 @@ PROPERTIES = [
     Property(
         name="queue", family="streams", module="hdl.softmax.row_buffer", short=True,
         claim="Any word that is written to a row buffer, or another queue with a register at its "
-              "output, leaves once, after those before it and unchanged, is offered in the second "
-              "cycle after it was written if none is ahead, and stays until it is taken; a queue "
-              "of N words refuses one only if it has N - 1.",
+              "output, leaves once, after those before it and unchanged, is offered from the "
+              "second cycle after it was written on if none is ahead, and stays until it is taken; "
+              "a queue of N words refuses one only if it has N - 1 or more.",
         cases={f"{width} bits, {depth} words": (width, depth)
                for width, depth in ((2, 4), (2, 2), (2, 5), (3, 9), (2, 10), (2, 29), (2, 33),
                                     (2, 49))},
@@ -124,9 +124,9 @@ PROPERTIES = [
     Property(
         name="plain-queue", family="streams", module="amaranth.lib.fifo", short=True,
         claim="Any word that is written to a queue without a register at its output leaves once, "
-              "after those before it and unchanged, is offered in the cycle after it was written "
-              "if none is ahead, and stays until it is taken; a queue refuses one only if it is "
-              "full.",
+              "after those before it and unchanged, is offered from the cycle after it was "
+              "written on if none is ahead, and stays until it is taken; a queue refuses one only "
+              "if it is full.",
         cases={f"2 bits, {depth} {'words' if depth > 1 else 'word'}": (2, depth)
                for depth in (3, 1, 2, 4)},
         build=_plain_queue, method="induction", depth=4,

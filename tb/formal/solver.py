@@ -86,7 +86,7 @@ def _run(harness: Harness, command: str, limit: float) -> str:
     """Log of Yosys."""
     texts = {name: block.rtlil for name, block in harness.closure().items()}
     texts |= {block.module: free(block) for block in harness.frees}
-    # What else is connected to the input stays so: that would be taken for a driver of it.
+    # Without -nounset other names of the input would be taken for its drivers, and cut off.
     probes = "\n".join(f"delete -input w:{name}\nconnect -nounset -set {name} dut.{path}"
                        for name, (path, _) in harness.probes.items())
     with tempfile.TemporaryDirectory() as folder:
