@@ -348,7 +348,14 @@ async def many_features(dut):
     await bench.reset()
     n = SETTINGS["features"]
     for wide in sorted({0, n // 2 * P.wide}):
-        await compare(bench, rng, 1, int(rng.integers(1, P.lanes + 1)), n, wide=wide)
+        await bench.write("CONTROL", 4)
+        x, weights = random_operands(rng, P, 1, int(rng.integers(1, P.lanes + 1)), n, wide=wide)
+        layer = EngineStreams(x, weights, P)
+        np.testing.assert_array_equal(await bench.run(x, weights), expected(x, weights))
+        for name in ("X", "W"):
+            assert await bench.read(f"WORDS_{name}") == len(layer.payloads[name.lower()])
+        if not wide:
+            assert await bench.read("WORDS_Y") == -(-n // P.y_lanes)
         await compare(bench, rng, P.rows, P.group, P.columns)  # every count begins anew
     await bench.idle()
     assert await bench.read("ERROR") == 0

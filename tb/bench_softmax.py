@@ -34,14 +34,16 @@ LATENCY = 100 + FILL
 
 
 def any_constants(rng) -> list[Constants]:
-    """Constants of every set: those of clips, in place of some extreme ones."""
+    """Constants of every set: those of clips, in place of some any exponents and extreme ones."""
     if EXACT:
         return []
     found = [constants(-float(lo), P) for lo in rng.uniform(0.01, 20, P.sets)]
-    top, steps = (1 << 29) - 1, P.levels - 1
+    top, steps, one = (1 << 29) - 1, P.levels - 1, 1 << P.exp_bits
+    lower = np.where(rng.random(steps) < 0.3, one, rng.integers(0, one, steps))
     extremes = [
-        Constants(tuple(range(top, top - steps, -1)), (0,) * steps + (1 << P.exp_bits,)),
-        Constants(tuple(range(steps - 1, -1, -1)), (1 << P.exp_bits,) * P.levels),
+        Constants(found[0].thresholds, (*sorted(lower.tolist()), one)),
+        Constants(tuple(range(top, top - steps, -1)), (0,) * steps + (one,)),
+        Constants(tuple(range(steps - 1, -1, -1)), (one,) * P.levels),
     ]
     for chosen, extreme in zip(rng.permutation(P.sets), extremes, strict=False):
         if rng.random() < 0.5:
@@ -98,11 +100,27 @@ def of_one_code(rng, k: int, chosen: Constants) -> np.ndarray:
 
     Between thresholds that are next to each other there is nothing, and the code is another.
     """
-    bounds = [2 * chosen.thresholds[0] + 2, *chosen.thresholds, 0]
-    below = np.full(min((2 * P.block_words - 1) * P.width, P.max_length),
-                    bounds[k] + bounds[k + 1] >> 1, dtype=np.float64)
+    below = np.full(min((2 * P.block_words - 1) * P.width, P.max_length), inside(k, chosen))
     below[rng.integers(len(below))] = 0
-    return P.x_format.encode(-np.ldexp(below, -THRESHOLD_POINT))
+    return P.x_format.encode(-below)
+
+
+def with_one_of_code(rng, k: int, place: int, chosen: Constants) -> tuple[np.ndarray, np.ndarray]:
+    """A word of logits, maxima and masked ones but for one of code k, and the mask.
+
+    Its probability can be anything up to a half, whatever its code.
+    """
+    below = np.zeros(min(P.width, P.max_length))
+    mask  = rng.random(len(below)) < 0.6
+    below[place] = inside(k, chosen)
+    mask[[place, place - 1]] = False
+    return P.x_format.encode(-below), mask
+
+
+def inside(k: int, chosen: Constants) -> float:
+    """Difference from a maximum in the middle of those of code k."""
+    bounds = [2 * chosen.thresholds[0] + 2, *chosen.thresholds, 0]
+    return float(np.ldexp(bounds[k] + bounds[k + 1] >> 1, -THRESHOLD_POINT))
 
 
 def with_negative_nan(rng, place: int) -> np.ndarray:
@@ -126,7 +144,10 @@ def any_rows(rng, sets: list[Constants]) -> list[tuple[np.ndarray, np.ndarray, i
         bare += [(of_one_code(rng, k, sets[any_set]), any_set) for k in range(P.levels)]
     bare += [(with_negative_nan(rng, place), any_set)
              for place in range(min(P.width, P.max_length))]
-    return rows + [(x, np.zeros(len(x), dtype=bool), index) for x, index in bare]
+    rows += [(x, np.zeros(len(x), dtype=bool), index) for x, index in bare]
+    rows += [(*with_one_of_code(rng, k, place, each), index) for index, each in enumerate(sets)
+             for k in range(P.levels - 1) for place in range(min(P.width, P.max_length))]
+    return rows
 
 
 def lengths(rng) -> list[int]:
