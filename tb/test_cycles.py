@@ -30,7 +30,7 @@ from tb.test_softmax_unit import RIVALS, TABLED, UNITS
 from tb.test_values_unit import UNITS as VALUES_UNITS
 
 #: Engines that other tests compile too.
-MODELS = [*(each for each in ENGINES if each.name in QUICK), STEADY]
+MODELS = [each for each in ENGINES if each.name in QUICK]
 
 #: Units of attention that other tests compile too.
 SOFTMAX_UNITS = [UNITS[0], TABLED[0], RIVALS[0]]
@@ -83,7 +83,8 @@ def any_shape(rng, p: ArrayParameters, beats: int) -> GemmShape:
 
 @pytest.mark.parametrize("parameters", [
     *MODELS, *(pytest.param(each, marks=pytest.mark.full)
-               for each in (*SMALL_ENGINES, *ENGINES, *SETS.values()) if each not in MODELS)],
+               for each in (*SMALL_ENGINES, STEADY, *ENGINES, *SETS.values())
+               if each not in MODELS)],
     ids=lambda parameters: parameters.name)
 def test_engine(parameters):
     seed, rng = seeded()

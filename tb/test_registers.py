@@ -347,7 +347,7 @@ def test_lint(table, tmp_path):
 def test_registers(name, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "error")  # in the simulator too
     block = AxiLiteRegisters(TINY, TABLES[name])
-    assert simulate(verilog(block), block.module, "tb.bench_registers", table=name) == 11
+    assert simulate(verilog(block), block.module, "tb.bench_registers", table=name) == 12
 
 
 @pytest.mark.full
@@ -356,7 +356,7 @@ def test_registers(name, monkeypatch):
 def test_registers_with_more_seeds(name, seed):
     block = AxiLiteRegisters(TINY, TABLES[name])
     assert simulate(verilog(block), block.module, "tb.bench_registers", table=name,
-                    seed=seed) == 11
+                    seed=seed) == 12
 
 
 @pytest.mark.parametrize("width", [1, 4])

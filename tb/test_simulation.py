@@ -120,7 +120,7 @@ def test_constants_and_complements():
     assert activity.toggles[3] == np.count_nonzero(np.diff(x, axis=0))
 
 
-@pytest.mark.parametrize("design", ["multiplier", "held"])
+@pytest.mark.parametrize("design", [pytest.param("multiplier", marks=pytest.mark.full), "held"])
 def test_same_edges_as_verilator(design, request, tmp_path, monkeypatch):
     mapping = request.getfixturevalue(design)
     (tmp_path / "bench_given.py").write_text(BENCH)

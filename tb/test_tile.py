@@ -14,8 +14,8 @@ SCALAR = {"lanes": 1, "tile_rows": 1, "tile_columns": 1, "group": 8}
 TILES = [
     SETS["tiny"], SETS["paper"],
     *(ArrayParameters(name=f"{mac}_{w}", mac=mac, w=w, **SHAPE) for mac, w in (
-        ("shift_add", "int8"), ("shift_add", "int3"), ("pair_sum", "ternary"), ("shift", "shift3"),
-        ("product", "shift4"), ("pair_sum", "e2m1"), ("radix4", "int3"), ("bit_plane", "int4"))),
+        ("shift_add", "int8"), ("pair_sum", "ternary"), ("shift", "shift3"), ("product", "shift4"),
+        ("bit_plane", "int4"))),
     ArrayParameters(name="chains", mac="radix4", w="int4", adders="carry_chains", cut="shared",
                     **SHAPE),
     ArrayParameters(name="scalar", mac="shift_add", **SCALAR),
