@@ -162,6 +162,7 @@ def stimuli(rng, visits):
 
     # Exactly, or up to the last place of the scale: what is left is small or subnormal.
     cancel = (rng.random(shape) < 0.2) & ~first[:, None]
+    ends   = extremes(XS, WS)
     for visit in range(1, visits):
         row = cancel[visit]
         for values in (total, *rest, x_scale):
@@ -171,7 +172,7 @@ def stimuli(rng, visits):
             scale[visit, row] = (scale[visit - 1] ^ flip)[row]
         else:
             scale[visit, row] = scale[visit - 1, row]
-            total[visit, row] = np.clip(-total, *extremes(XS, WS))[visit, row]
+            total[visit, row] = np.clip(-total[visit], *ends)[row]
     return Sums(total, *rest, bad, scale, x_scale, np.repeat(first[:, None], ROWS, axis=1))
 
 
